@@ -1,0 +1,1 @@
+"""From folders of images to batches: checks, phantoms, transforms, loaders. Import the modules themselves."""

@@ -1,0 +1,71 @@
+"""From an architecture to its network: the one call that bundles and users make."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import nn
+
+from monai_nas.architecture import Architecture
+from monai_nas.errors import UserError
+from monai_nas.registry import Registry
+
+
+class NetworkClass(Protocol):
+    """What a network is built with; its ``forward`` maps (B, Ci, *S) to logits (B, Co, *S)."""
+
+    def __call__(
+        self,
+        architecture: Architecture,
+        *,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        strides: Sequence[Sequence[int]],
+        spatial_dims: int,
+        dropout: float,
+    ) -> nn.Module: ...
+
+
+NETWORKS: Registry[NetworkClass] = Registry("network")
+
+
+def build_network(
+    architecture: Architecture | Mapping[str, Any],
+    *,
+    in_channels: int,
+    out_channels: int,
+    width: int,
+    strides: Sequence[Sequence[int]],
+    spatial_dims: int = 3,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """Build the network of an architecture, with fresh weights.
+
+    Args:
+        architecture: the value, or its record as in RUN/architecture.json and RUN/network.json.
+        in_channels: modalities.
+        out_channels: classes with the background.
+        width: channels of the stem.
+        strides: one per level, one number per axis.
+        spatial_dims: 2 or 3.
+        dropout: probability of zeroing a channel in front of the last convolution.
+
+    Returns:
+        A module from images (B, in_channels, *S) to logits (B, out_channels, *S).
+
+    Raises:
+        UserError: when the architecture is not valid.
+    """
+    if not isinstance(architecture, Architecture):
+        architecture = Architecture.from_record(architecture)
+    if architecture.space not in NETWORKS:
+        raise UserError(f"architecture of unknown space {architecture.space!r}: known are {', '.join(NETWORKS)}")
+    return NETWORKS[architecture.space](
+        architecture,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        width=width,
+        strides=strides,
+        spatial_dims=spatial_dims,
+        dropout=dropout,
+    )

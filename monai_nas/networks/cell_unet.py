@@ -1,0 +1,68 @@
+"""The network of one architecture of the SCNAS space."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+from torch import Tensor, nn
+
+from monai_nas.architecture import Architecture
+from monai_nas.networks.build import NETWORKS
+from monai_nas.ops import CANDIDATES
+from monai_nas.skeletons import CellUNetSkeleton
+from monai_nas.spaces import CellUNetSpace
+from monai_nas.spaces.cell_unet import decision_name
+
+
+class ChosenOperation(nn.Module):
+    """Fills a hole with the one candidate chosen for it."""
+
+    def __init__(self, choice: str, operation: nn.Module) -> None:
+        super().__init__()
+        self.choice = choice
+        self.operation = operation
+
+    def forward(self, features: Tensor, weights: Optional[Tensor]) -> Tensor:  # noqa: UP045
+        return self.operation(features)
+
+
+@NETWORKS.register("cell_unet")
+class CellUNet(CellUNetSkeleton):
+    """U-Net of searched cells (SCNAS, Kim et al. 2019); arguments as :class:`~monai_nas.skeletons.CellUNetSkeleton`.
+
+    Raises:
+        UserError: when ``architecture`` is no architecture of the space, or names an unknown operation.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        strides: Sequence[Sequence[int]],
+        spatial_dims: int = 3,
+        dropout: float = 0.0,
+    ) -> None:
+        num_nodes = dict(architecture.settings).get("num_nodes", 4)
+        CellUNetSpace(num_nodes=num_nodes, operations=tuple(CANDIDATES)).check(architecture)
+        choices = dict(architecture.choices)
+
+        def make_hole(
+            cell_type: str, edge: tuple[int, int], channels: int, stride: Sequence[int]
+        ) -> ChosenOperation | None:
+            choice = choices[decision_name(cell_type, edge)]
+            if choice == "zero":
+                return None
+            return ChosenOperation(choice, CANDIDATES[choice](channels, stride=stride, spatial_dims=spatial_dims))
+
+        super().__init__(
+            make_hole,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            width=width,
+            strides=strides,
+            num_nodes=num_nodes,
+            spatial_dims=spatial_dims,
+            dropout=dropout,
+        )

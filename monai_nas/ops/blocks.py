@@ -1,0 +1,146 @@
+"""Pieces that candidates and skeletons are made of, in 2D and 3D: LeakyReLU-Conv-InstanceNorm and change of size."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from monai_nas.ops.fast import dilated_convolution, instance_norm
+
+
+def convolution(spatial_dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+    """Return the convolution class for 2 or 3 spatial dimensions.
+
+    Raises:
+        ValueError: for any other number.
+    """
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}")
+    return nn.Conv3d if spatial_dims == 3 else nn.Conv2d
+
+
+class FeatureNorm(nn.Module):
+    """Affine instance norm, (B, C, *S) -> (B, C, *S), in any number of dimensions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = 1e-5
+
+    def forward(self, features: Tensor) -> Tensor:
+        return instance_norm(features, self.weight, self.bias, self.eps)
+
+
+class ConvNorm(nn.Module):
+    """Convolution and instance norm, without bias since the norm removes it. (B, Ci, *S) -> (B, Co, *S / stride)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        spatial_dims: int,
+    ) -> None:
+        super().__init__()
+        conv = convolution(spatial_dims)
+        self.conv = conv(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False)  # type: ignore[arg-type]
+        self.norm = FeatureNorm(out_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.norm(self.conv(features))
+
+
+class UnitConv(nn.Module):
+    """LeakyReLU-Conv-InstanceNorm, the convolutional unit of scnas.txt, section 4; see :class:`ConvNorm`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        spatial_dims: int,
+    ) -> None:
+        super().__init__()
+        self.conv_norm = ConvNorm(
+            in_channels,
+            out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            spatial_dims=spatial_dims,
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.conv_norm(F.leaky_relu(features))
+
+
+class DilatedSeparableUnit(nn.Module):
+    """LeakyReLU, depthwise dilated 3x3x3 convolution, pointwise convolution, instance norm.
+
+    Nothing stands between the two convolutions, so their composition is one dense dilated convolution with the weight
+    product W[o, i, k] = pointwise[o, i] * depthwise[i, k]. It is computed so: many times the multiplications, and yet
+    faster, as depthwise convolutions are bound by memory and miss the matrix units.
+    """
+
+    def __init__(self, channels: int, *, stride: Sequence[int], rate: int, spatial_dims: int) -> None:
+        super().__init__()
+        conv = convolution(spatial_dims)
+        self.stride = list(stride)
+        self.rate = rate
+        self.depthwise = conv(channels, channels, 3, groups=channels, bias=False)
+        self.pointwise = conv(channels, channels, 1, bias=False)
+        self.norm = FeatureNorm(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # (Co, Ci, 1, 1, 1) * (1, Ci, 3, 3, 3) -> (Co, Ci, 3, 3, 3)
+        weight = self.pointwise.weight * self.depthwise.weight.transpose(0, 1)
+        features = F.leaky_relu(features)
+        return self.norm(dilated_convolution(features, weight, self.stride, self.rate))
+
+
+class Resample(nn.Module):
+    """Bring a cell's input to the cell's channels and size. (B, Ci, *S) -> (B, Co, *S * up / down).
+
+    A change of size has a 3x3x3 convolution, strided on the way down, before linear interpolation on the way up; an
+    input of the right size a 1x1x1. docs/decisions/0003 says why.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, down: Sequence[int], up: Sequence[int], spatial_dims: int
+    ) -> None:
+        super().__init__()
+        resizes = any(step > 1 for step in (*down, *up))
+        kernel_size, padding = (3, 1) if resizes else (1, 0)
+        self.unit = UnitConv(
+            in_channels,
+            out_channels,
+            kernel_size=kernel_size,
+            stride=tuple(down),
+            padding=padding,
+            spatial_dims=spatial_dims,
+        )
+        self.scale = [float(step) for step in up]
+        self.enlarges = any(step > 1 for step in up)
+        self.mode = "trilinear" if spatial_dims == 3 else "bilinear"
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.unit(features)
+        if self.enlarges:
+            features = F.interpolate(features, scale_factor=self.scale, mode=self.mode)
+        return features
+
+
+def empty_like_strided(features: Tensor, channels: int, stride: list[int]) -> Tensor:
+    """Return zeros (B, channels, *ceil(S / stride)) of the type and device of ``features`` (B, C, *S)."""
+    size = [features.shape[0], channels]
+    for axis, step in enumerate(stride):
+        size.append((features.shape[axis + 2] + step - 1) // step)
+    return torch.zeros(size, dtype=features.dtype, device=features.device)

@@ -1,0 +1,213 @@
+"""How a dataset will be read and trained: derived by rules from its fingerprint, never tuned for a task."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from monai_nas.errors import UserError
+from monai_nas.files import read_json, write_json
+from monai_nas.plans.fingerprint import ChannelStatistics, Fingerprint
+from monai_nas.plans.rules import (
+    choose_batch_size,
+    choose_patch,
+    choose_spacing,
+    choose_width,
+    shape_at_spacing,
+    stride_product,
+)
+from monai_nas.tasks import SegTask
+
+FORMAT = 1
+DEFAULT_MEMORY_BYTES = 8 * 1024**3
+
+
+@dataclass(frozen=True)
+class IntensityRule:
+    """How one channel is normalised; the numbers are of the training set's foreground."""
+
+    kind: str  # "ct": clip to lower..upper, subtract mean, divide by std; "mri": z-score of each image by itself
+    lower: float  # percentile 0.5
+    upper: float  # percentile 99.5
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class FingerprintSummary:
+    """The few numbers of a fingerprint that the plan rests on. Axes in RAS order."""
+
+    num_cases: int
+    median_shape: tuple[int, int, int]  # voxels at the cases' own spacing
+    median_spacing_mm: tuple[float, float, float]
+    class_voxels: tuple[int, ...]  # background first
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything tunable of a task. Axes in RAS order, to which every image is turned first."""
+
+    task: SegTask
+    fingerprint: FingerprintSummary
+    spacing_mm: tuple[float, float, float]  # to which every image is resampled
+    patch_size: tuple[int, int, int]  # voxels at spacing_mm; per axis a multiple of the product of the strides
+    batch_size: int
+    strides: tuple[tuple[int, int, int], ...]  # one per down-sampling, finest first
+    width: int  # stem channels, a multiple of 4
+    intensity: tuple[IntensityRule, ...]  # one per channel
+    memory_bytes: int  # the budget that patch, batch and width fit
+    reasons: tuple[tuple[str, str], ...]  # (field, the rule with its numbers)
+
+    def __post_init__(self) -> None:
+        product = stride_product(self.strides)
+        if any(size % step for size, step in zip(self.patch_size, product, strict=True)):
+            raise ValueError(f"patch_size {self.patch_size} must be multiples of the strides' product {product}")
+        if self.width < 4 or self.width % 4:
+            raise ValueError(f"width must be a positive multiple of 4, got {self.width}")
+        if self.batch_size < 1 or not self.strides:
+            raise ValueError(f"batch_size and strides must not be empty, got {self.batch_size} and {self.strides}")
+        if any(rule.kind not in ("ct", "mri") for rule in self.intensity):
+            raise ValueError(f"intensity kind must be 'ct' or 'mri', got {[rule.kind for rule in self.intensity]}")
+        if len(self.intensity) != self.task.in_channels:
+            raise ValueError(f"intensity must have {self.task.in_channels} rules, got {len(self.intensity)}")
+        if min(self.spacing_mm) <= 0:
+            raise ValueError(f"spacing_mm must be positive, got {self.spacing_mm}")
+
+    @classmethod
+    def from_fingerprint(
+        cls, task: SegTask, fingerprint: Fingerprint, memory_bytes: int = DEFAULT_MEMORY_BYTES
+    ) -> "Plan":
+        """Return the plan that the rules give; see :func:`make_plan`."""
+        return make_plan(task, fingerprint, memory_bytes)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values; :meth:`from_record` reads it back."""
+        return {
+            "format": FORMAT,
+            **{key: _lists(value) for key, value in asdict(self).items()},
+            "reasons": dict(self.reasons),
+        }
+
+    @classmethod
+    def from_record(cls, record: Any, source: str = "plan") -> "Plan":
+        """Return the plan of a JSON record.
+
+        Args:
+            record: as :meth:`to_record` writes it.
+            source: named in the error, usually the file.
+
+        Raises:
+            UserError: when the record is no plan, has an unknown key, lacks one, or contradicts itself.
+        """
+        remedy = "make it again with monai-nas plan"
+        names = {field.name for field in fields(cls)} | {"format"}
+        _check_keys(record, names, source, remedy)
+        if record["format"] != FORMAT:
+            raise UserError(f"{source}: plan format {record['format']!r}, this version reads {FORMAT}: {remedy}")
+        summary = record["fingerprint"]
+        _check_keys(summary, {field.name for field in fields(FingerprintSummary)}, f"{source}: fingerprint", remedy)
+        for rule in record["intensity"]:
+            _check_keys(rule, {field.name for field in fields(IntensityRule)}, f"{source}: intensity", remedy)
+        task = SegTask.from_record(record["task"], source)
+        plain = {key: _tuples(value) for key, value in record.items() if key not in ("format", "task", "reasons")}
+        try:
+            plain["intensity"] = tuple(IntensityRule(**rule) for rule in record["intensity"])
+            plain["fingerprint"] = FingerprintSummary(**{key: _tuples(value) for key, value in summary.items()})
+            return cls(task=task, reasons=tuple(record["reasons"].items()), **plain)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{source}: {error}: correct it, or {remedy}") from error
+
+    def save(self, path: Path) -> None:
+        """Write the plan as JSON, whole or not at all."""
+        write_json(path, self.to_record())
+
+    @classmethod
+    def load(cls, path: Path) -> "Plan":
+        """Return the plan stored in a JSON file; raises UserError naming the file."""
+        return cls.from_record(read_json(path), source=str(path))
+
+
+def make_plan(task: SegTask, fingerprint: Fingerprint, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> Plan:
+    """Derive a plan from what was measured, by the rules of ``plans/rules.py`` alone.
+
+    Args:
+        task: what is to be segmented.
+        fingerprint: of the labelled cases.
+        memory_bytes: what a training may take, of GPU or main memory.
+
+    Raises:
+        UserError: when the memory does not suffice for the smallest patch.
+    """
+    spacing, spacing_reason = choose_spacing(fingerprint.spacings_mm)
+    shape = shape_at_spacing(fingerprint.shapes, fingerprint.spacings_mm, spacing)
+    width, width_reason = choose_width(shape, memory_bytes)
+    patch, strides, patch_reason, stride_reason = choose_patch(shape, spacing, width, memory_bytes)
+    batch_size, batch_reason = choose_batch_size(patch, width, memory_bytes)
+    intensity = tuple(
+        _intensity_rule(modality, channel)
+        for modality, channel in zip(task.modalities, fingerprint.channels, strict=True)
+    )
+    kinds = ", ".join(f"{modality}: {rule.kind}" for modality, rule in zip(task.modalities, intensity, strict=True))
+    return Plan(
+        task=task,
+        fingerprint=FingerprintSummary(
+            num_cases=len(fingerprint.shapes),
+            median_shape=fingerprint.median_shape,
+            median_spacing_mm=fingerprint.median_spacing_mm,
+            class_voxels=fingerprint.class_voxels,
+        ),
+        spacing_mm=spacing,
+        patch_size=patch,
+        batch_size=batch_size,
+        strides=strides,
+        width=width,
+        intensity=intensity,
+        memory_bytes=memory_bytes,
+        reasons=(
+            ("spacing_mm", spacing_reason),
+            ("patch_size", patch_reason),
+            ("batch_size", batch_reason),
+            ("strides", stride_reason),
+            ("width", width_reason),
+            (
+                "intensity",
+                "Hounsfield units mean the same in every scan, so CT is clipped to the foreground's percentiles 0.5 "
+                "and 99.5 and normalised with the foreground's mean and std; other units do not, so each image by "
+                f"itself: {kinds}.",
+            ),
+        ),
+    )
+
+
+def _intensity_rule(modality: str, channel: ChannelStatistics) -> IntensityRule:
+    """Return the rule of one channel: CT where the modality's name contains "CT", else each image by itself."""
+    return IntensityRule(
+        kind="ct" if "CT" in modality.upper() else "mri",
+        lower=channel.percentile_00_5,
+        upper=channel.percentile_99_5,
+        mean=channel.mean,
+        std=max(channel.std, 1e-6),  # a foreground of one value would otherwise divide by 0
+    )
+
+
+def _check_keys(record: Any, names: set[str], source: str, remedy: str) -> None:
+    """Raise UserError where ``record`` is not an object with exactly these keys."""
+    if not isinstance(record, Mapping):
+        raise UserError(f"{source}: not a plan ({type(record).__name__} instead of an object): {remedy}")
+    unknown, missing = sorted(set(record) - names), sorted(names - set(record))
+    if unknown:
+        raise UserError(f"{source}: unknown keys {', '.join(unknown)}: remove them, or {remedy}")
+    if missing:
+        raise UserError(f"{source}: {', '.join(missing)} missing: {remedy}")
+
+
+def _lists(value: Any) -> Any:
+    """Return the value with tuples, also nested ones, as JSON's lists."""
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _tuples(value: Any) -> Any:
+    """Return the value with lists, also nested ones, as tuples."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,162 @@
+"""The rules that turn measured numbers into a plan. Each returns its choice and the reason in one sentence."""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from monai_nas.errors import UserError
+
+Size = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+ANISOTROPIC_RATIO = 3.0  # nnU-Net's threshold: from here on the median slice distance wastes the finer scans
+ANISOTROPIC_PERCENTILE = 10  # nnU-Net's choice for that axis
+MAX_DOWN_SAMPLINGS = 3  # the SCNAS network: 12 cells, three of them reductions
+MIN_BOTTOM_VOXELS = 4  # an axis shorter than this holds no context for a 3-voxel convolution
+MAX_POOLED_RATIO = 2.0  # an axis this much coarser than the finest waits until the others have caught up
+WIDTH = 32  # stem channels of the SCNAS paper
+SMALL_WIDTH = 16  # where memory is small: a quarter of the convolutions' work, half of the feature maps
+SMALL_WIDTH_BELOW_VOXELS = 64**3  # a patch this small shows too little context; rather halve the channels
+MIN_BATCH, MAX_BATCH = 2, 4  # two: instance norm and dice loss need more than one; beyond four steps get too slow
+MEMORY_SHARE = 0.5  # of the budget for feature maps; the rest for the cached cases, the optimiser, and the libraries
+BYTES_PER_VOXEL_PER_CHANNEL = 64  # of training memory for a patch voxel and stem channel; an estimate: 16 float32 maps
+FULL_PATCH_VOXELS = 128**3  # the patch of the SCNAS paper ...
+FULL_PATCH_MEMORY_BYTES = 16 * 1024**3  # ... which this much memory allows; less memory, proportionally less
+MIN_PATCH_VOXELS = 16  # per axis, below which a patch is not shrunk
+
+
+def choose_spacing(spacings_mm: Sequence[Spacing]) -> tuple[Spacing, str]:
+    """Return the target spacing: the median per axis, but finer along a markedly coarser axis.
+
+    Where the median of one axis is at least ``ANISOTROPIC_RATIO`` times the coarser of the other two, that axis gets
+    its 10th percentile, so that the scans with thin slices keep their detail, yet nothing finer than the other axes.
+    """
+    values = np.asarray(spacings_mm, dtype=np.float64)
+    target = np.median(values, axis=0)
+    coarse = int(np.argmax(target))
+    others = float(np.max(np.delete(target, coarse)))
+    reason = f"median of {len(values)} cases"
+    if target[coarse] >= ANISOTROPIC_RATIO * others:
+        fine = max(float(np.percentile(values[:, coarse], ANISOTROPIC_PERCENTILE)), others)
+        reason += (
+            f"; axis {'RAS'[coarse]} has a median of {target[coarse]:.3g} mm, at least {ANISOTROPIC_RATIO:g} times the "
+            f"next axis ({others:.3g} mm), so it gets its {ANISOTROPIC_PERCENTILE}th percentile, {fine:.3g} mm"
+        )
+        target[coarse] = fine
+    x, y, z = (float(round(size, 6)) for size in target)
+    return (x, y, z), reason + "."
+
+
+def shape_at_spacing(shapes: Sequence[Size], spacings_mm: Sequence[Spacing], target_mm: Spacing) -> Size:
+    """Return the median shape of the cases once resampled to ``target_mm``, in voxels."""
+    extent_mm = np.asarray(shapes, dtype=np.float64) * np.asarray(spacings_mm)
+    x, y, z = (max(1, int(np.ceil(size - 1e-6))) for size in np.median(extent_mm / np.asarray(target_mm), axis=0))
+    return x, y, z
+
+
+def choose_strides(size: Size, spacing_mm: Spacing) -> tuple[Size, ...]:
+    """Return the strides of up to ``MAX_DOWN_SAMPLINGS`` down-samplings of a patch.
+
+    An axis is halved while that leaves ``MIN_BOTTOM_VOXELS`` voxels or more and while its spacing is at most
+    ``MAX_POOLED_RATIO`` times that of the finest axis that can still be halved. Tiny patches have fewer levels.
+    """
+    voxels, spacing = list(map(float, size)), list(spacing_mm)
+    strides: list[Size] = []
+    for _ in range(MAX_DOWN_SAMPLINGS):
+        able = [axis for axis in range(3) if voxels[axis] / 2 >= MIN_BOTTOM_VOXELS]
+        if not able:
+            break
+        finest = min(spacing[axis] for axis in able)
+        x, y, z = (2 if axis in able and spacing[axis] <= MAX_POOLED_RATIO * finest else 1 for axis in range(3))
+        strides.append((x, y, z))
+        voxels = [count / step for count, step in zip(voxels, strides[-1], strict=True)]
+        spacing = [length * step for length, step in zip(spacing, strides[-1], strict=True)]
+    return tuple(strides)
+
+
+def stride_product(strides: Sequence[Size]) -> Size:
+    """Return by how much each axis is down-sampled in all."""
+    x, y, z = (prod(stride[axis] for stride in strides) for axis in range(3))
+    return x, y, z
+
+
+def training_bytes(patch: Size, batch_size: int, width: int) -> int:
+    """Return the estimated memory of the feature maps of a training step."""
+    return prod(patch) * batch_size * width * BYTES_PER_VOXEL_PER_CHANNEL
+
+
+def _patch_limit(width: int, memory_bytes: int) -> int:
+    """Return how many voxels a patch may have: two must fit the memory, and the time of a step must stay bearable."""
+    fitting = MEMORY_SHARE * memory_bytes / (MIN_BATCH * width * BYTES_PER_VOXEL_PER_CHANNEL)
+    cap = FULL_PATCH_VOXELS * min(1.0, memory_bytes / FULL_PATCH_MEMORY_BYTES)
+    return int(min(fitting, cap))
+
+
+def choose_width(shape: Size, memory_bytes: int) -> tuple[int, str]:
+    """Return the paper's number of stem channels, or half of it where that would leave only a small patch."""
+    wanted = min(prod(shape), SMALL_WIDTH_BELOW_VOXELS)
+    limit = _patch_limit(WIDTH, memory_bytes)
+    if limit >= wanted:
+        return WIDTH, f"{WIDTH} stem channels as in the SCNAS paper; {_gib(memory_bytes)} leave {limit} voxels a patch."
+    return SMALL_WIDTH, (
+        f"{SMALL_WIDTH} stem channels, as {WIDTH} would leave {limit} voxels a patch in {_gib(memory_bytes)}, "
+        f"under the {wanted} wanted."
+    )
+
+
+def choose_patch(
+    shape: Size, spacing_mm: Spacing, width: int, memory_bytes: int
+) -> tuple[Size, tuple[Size, ...], str, str]:
+    """Return the largest patch that fits, its strides, and the reasons of both.
+
+    The patch starts as the median case at the target spacing, rounded up to multiples of the strides' product; while it
+    has too many voxels, the axis that shows most of its case is shortened, to keep the case's proportions.
+
+    Raises:
+        UserError: when not even the smallest patch fits.
+    """
+    limit = _patch_limit(width, memory_bytes)
+    size = list(shape) if max(shape) >= 2 * MIN_BOTTOM_VOXELS else [2 * MIN_BOTTOM_VOXELS] * 3  # one level at least
+    floor = [min(length, MIN_PATCH_VOXELS) for length in size]
+    while True:
+        strides = choose_strides((size[0], size[1], size[2]), spacing_mm)
+        product = stride_product(strides)
+        x, y, z = (-(-length // step) * step for length, step in zip(size, product, strict=True))
+        patch = (x, y, z)
+        if prod(patch) <= limit:
+            break
+        able = [axis for axis in range(3) if patch[axis] - product[axis] >= floor[axis]]
+        if not able:
+            raise UserError(
+                f"--memory {_gib(memory_bytes)}: room for a patch of {limit} voxels, the smallest has {prod(patch)}: "
+                f"give at least {_gib(memory_bytes * prod(patch) / max(limit, 1))}"
+            )
+        axis = max(able, key=lambda axis: (patch[axis] / shape[axis], patch[axis]))
+        size[axis] = patch[axis] - product[axis]
+    case, voxels = "x".join(map(str, shape)), "x".join(map(str, patch))
+    whole = "the whole median case" if prod(patch) >= prod(shape) else "the median case shrunk in proportion"
+    patch_reason = (
+        f"{voxels} voxels: {whole} ({case} at the target spacing), in multiples of the strides' product {product}; "
+        f"{_gib(memory_bytes)} allow {limit} voxels."
+    )
+    stride_reason = (
+        f"{len(strides)} down-samplings of at most {MAX_DOWN_SAMPLINGS}; an axis is halved while {MIN_BOTTOM_VOXELS} "
+        f"voxels remain and its spacing is at most {MAX_POOLED_RATIO:g} times the finest."
+    )
+    return patch, strides, patch_reason, stride_reason
+
+
+def choose_batch_size(patch: Size, width: int, memory_bytes: int) -> tuple[int, str]:
+    """Return as many patches as fit, from ``MIN_BATCH`` to ``MAX_BATCH``."""
+    one = training_bytes(patch, 1, width)
+    fitting = int(MEMORY_SHARE * memory_bytes // one)
+    batch_size = min(max(fitting, MIN_BATCH), MAX_BATCH)
+    return batch_size, (
+        f"{MIN_BATCH} to {MAX_BATCH} patches; {fitting} of {one / 1024**2:.0f} MiB would fit "
+        f"{MEMORY_SHARE:.0%} of {_gib(memory_bytes)}."
+    )
+
+
+def _gib(memory_bytes: float) -> str:
+    return f"{memory_bytes / 1024**3:.3g} GiB"

@@ -1,0 +1,49 @@
+"""The contract of a supernet: a skeleton whose holes hold every candidate."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from monai_nas.architecture import Architecture
+from monai_nas.registry import Registry
+
+SUPERNETS: Registry[type["Supernet"]] = Registry("supernet")
+
+Selection = dict[str, Tensor]  # group of decisions -> weights (decisions, candidates); 0 leaves a candidate out
+
+
+class Supernet(nn.Module, ABC):
+    """A network that runs any selection of its candidates.
+
+    Every parameter is either a weight or an architecture parameter (alpha), never both.
+    """
+
+    @abstractmethod
+    def forward(self, image: Tensor, selection: Selection) -> Tensor:
+        """Return logits (B, Co, *S) of images (B, Ci, *S), running the candidates of non-zero weight only."""
+
+    @abstractmethod
+    def alphas(self) -> dict[str, nn.Parameter]:
+        """Choice logits by group of decisions, each (decisions, candidates)."""
+
+    @abstractmethod
+    def discretize(self) -> Architecture:
+        """Return the architecture of the largest alpha at each decision."""
+
+    @abstractmethod
+    def one_hot(self, architecture: Architecture) -> Selection:
+        """Return the selection that runs exactly ``architecture``."""
+
+    @abstractmethod
+    def extract(self, architecture: Architecture) -> nn.Module:
+        """Return the plain network of ``architecture`` with copies of this supernet's weights."""
+
+    def architecture_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the alphas."""
+        yield from self.alphas().values()
+
+    def weight_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield everything trainable but the alphas."""
+        alphas = {id(alpha) for alpha in self.architecture_parameters()}
+        yield from (parameter for parameter in self.parameters() if id(parameter) not in alphas)

@@ -1,0 +1,106 @@
+"""Reading one image file: NIfTI through nibabel, NRRD and MHA through ITK, all with the affine in RAS."""
+
+import importlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from monai_nas.errors import UserError
+
+
+class UnreadableImage(UserError):
+    """An image file that cannot be used; ``reason`` is the message without the file."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Image:
+    """The voxels of a file with their place in space."""
+
+    array: npt.NDArray[Any]  # (x, y, z, channels), in the file's axis order and number type
+    affine: npt.NDArray[np.float64]  # (4, 4): voxel indices -> mm, RAS
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along the file's three axes."""
+        x, y, z = self.array.shape[:3]
+        return x, y, z
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels."""
+        return int(self.array.shape[3])
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along the file's three axes."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def ras_axes(self) -> tuple[int, int, int]:
+        """For each of the axes right, anterior, superior: the file's axis that runs along it, either way."""
+        world_axis = nibabel.orientations.io_orientation(self.affine)[:, 0]  # type: ignore[no-untyped-call]
+        right, anterior, superior = (int(np.flatnonzero(world_axis == world)[0]) for world in range(3))
+        return right, anterior, superior
+
+
+def read_image(path: Path) -> Image:
+    """Read a .nii, .nii.gz, .nrrd or .mha file whole.
+
+    Returns:
+        The image with channels last; a file of one channel has one.
+
+    Raises:
+        UnreadableImage: when the file is missing, damaged, not three-dimensional, or without a usable affine.
+    """
+    if not path.is_file():
+        raise UnreadableImage(path, "no such file: restore it, or remove its entry")
+    try:
+        array, affine = _read_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk(path)
+    except Exception as error:  # the readers raise a dozen types for damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise UnreadableImage(path, f"unreadable ({reason}): replace the file") from error
+    while array.ndim > 4 and array.shape[3] == 1:  # NIfTI keeps vectors in the fifth dimension
+        array = array[:, :, :, 0]
+    if array.ndim == 3:
+        array = array[..., np.newaxis]
+    if array.ndim != 4 or array.size == 0:
+        raise UnreadableImage(path, f"has shape {array.shape}, neither 3D nor 3D with channels last: convert it")
+    if array.dtype.kind not in "iufb":
+        raise UnreadableImage(path, f"has voxels of type {array.dtype}: convert it to numbers")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise UnreadableImage(path, "has no usable affine (a spacing of 0, NaN or Inf): repair its header")
+    return Image(array, affine)
+
+
+def _read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Return the voxels, without a conversion where the header asks for none, and the affine."""
+    image = nibabel.loadsave.load(path)
+    if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.affine is None:
+        raise ValueError("no voxel grid")
+    return np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
+
+
+def _read_itk(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Return the voxels as (x, y, z[, channels]) and the affine, turned from ITK's LPS to RAS."""
+    with warnings.catch_warnings():  # ITK's wrappers, loaded piece by piece, crash where their warnings are errors
+        warnings.simplefilter("ignore", DeprecationWarning)
+        itk = importlib.import_module("itk")  # half a second, only for those who use it
+        image = itk.imread(str(path))
+        reversed_axes: npt.NDArray[Any] = itk.array_from_image(image)  # ([t,] z, y, x[, channels])
+        matrix: npt.NDArray[Any] = itk.array_from_matrix(image.GetDirection())
+    dims = int(image.GetImageDimension())
+    array = reversed_axes.transpose(*range(dims)[::-1], *range(dims, reversed_axes.ndim))
+    affine = np.eye(4)
+    affine[:3, :3] = matrix[:3, :3] * np.asarray(image.GetSpacing())[:3]
+    affine[:3, 3] = np.asarray(image.GetOrigin())[:3]
+    return array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

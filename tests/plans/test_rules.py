@@ -1,0 +1,69 @@
+"""The planning rules against cases worked by hand."""
+
+from math import prod
+
+import pytest
+
+from monai_nas.errors import UserError
+from monai_nas.plans import rules
+from monai_nas.tasks import MSD_TASKS, SegTask
+
+GIB = 1024**3
+
+
+def test_spacing_is_the_median_and_finer_along_a_coarse_axis() -> None:
+    assert rules.choose_spacing([(1, 1, 1), (1, 2, 2.9), (1, 1, 2.9)])[0] == (1, 1, 2.9)
+    thick = [(1.0, 1.0, float(z)) for z in range(1, 12)]  # median 6, 10th percentile 2
+    spacing, reason = rules.choose_spacing(thick)
+    assert spacing == (1, 1, 2) and "axis S" in reason and "10th percentile" in reason
+    assert rules.choose_spacing([(1, 1, 0.5)] * 2 + [(1, 1, 5)] * 5)[0] == (1, 1, 1)  # never finer than the others
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing", "strides"),
+    [
+        ((35, 50, 36), (1, 1, 1), ((2, 2, 2), (2, 2, 2), (2, 2, 2))),
+        ((320, 320, 24), (0.62, 0.62, 3.6), ((2, 2, 1), (2, 2, 1), (2, 2, 2))),
+        ((64, 64, 6), (1, 1, 1), ((2, 2, 1), (2, 2, 1), (2, 2, 1))),
+        ((64, 64, 16), (1, 1, 1), ((2, 2, 2), (2, 2, 2), (2, 2, 1))),
+        ((16, 16, 16), (1, 1, 1), ((2, 2, 2), (2, 2, 2))),
+        ((7, 7, 7), (1, 1, 1), ()),
+    ],
+)
+def test_strides(size: rules.Size, spacing: rules.Spacing, strides: tuple[rules.Size, ...]) -> None:
+    assert rules.choose_strides(size, spacing) == strides
+
+
+def test_hippocampus_gets_the_whole_case() -> None:
+    patch, strides, _, _ = rules.choose_patch((35, 50, 36), (1, 1, 1), 32, 8 * GIB)
+    assert (patch, strides) == ((40, 56, 40), ((2, 2, 2),) * 3)
+    assert rules.choose_batch_size(patch, 32, 8 * GIB)[0] == 4
+    assert rules.choose_width((35, 50, 36), 8 * GIB)[0] == 32
+
+
+@pytest.mark.parametrize("gib", [1, 4, 8, 16, 64])
+@pytest.mark.parametrize("task", MSD_TASKS, ids=lambda task: task.name)
+def test_plans_of_all_tasks_fit_their_memory(task: SegTask, gib: int) -> None:
+    assert task.median_shape and task.median_spacing_mm
+    width, _ = rules.choose_width(task.median_shape, gib * GIB)
+    patch, strides, _, _ = rules.choose_patch(task.median_shape, task.median_spacing_mm, width, gib * GIB)
+    batch_size, _ = rules.choose_batch_size(patch, width, gib * GIB)
+    product = rules.stride_product(strides)
+    assert all(size % step == 0 and size // step >= 4 for size, step in zip(patch, product, strict=True))
+    assert 2 <= batch_size <= 4 and 1 <= len(strides) <= 3
+    assert rules.training_bytes(patch, batch_size, width) <= rules.MEMORY_SHARE * gib * GIB
+    assert prod(patch) <= rules.FULL_PATCH_VOXELS * min(1, gib / 16)
+
+
+def test_more_memory_never_gives_less() -> None:
+    shape, spacing = (512, 512, 432), (0.77, 0.77, 1.0)
+    volumes = [prod(rules.choose_patch(shape, spacing, 32, gib * GIB)[0]) for gib in (2, 4, 8, 16)]
+    assert volumes == sorted(volumes) and volumes[0] < volumes[-1]
+    assert [rules.choose_width(shape, int(gib * GIB))[0] for gib in (0.5, 8)] == [16, 32]
+
+
+def test_tiny_images_keep_one_level_and_tiny_memory_is_refused() -> None:
+    patch, strides, _, _ = rules.choose_patch((5, 5, 5), (1, 1, 1), 32, 8 * GIB)
+    assert (patch, strides) == ((8, 8, 8), ((2, 2, 2),))
+    with pytest.raises(UserError, match=r"--memory .*give at least"):
+        rules.choose_patch((200, 200, 200), (1, 1, 1), 16, 10_000_000)

@@ -1,0 +1,61 @@
+"""The same volume through NIfTI, NRRD and MHA gives the same voxels and the same RAS affine."""
+
+import importlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from monai_nas.tasks.images import UnreadableImage, read_image
+
+AFFINE = np.array([[-1.5, 0, 0, 10], [0, -2, 0, 20], [0, 0, 3, 30], [0, 0, 0, 1]], dtype=np.float64)
+
+
+def volume() -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    return np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+
+
+def save(path: Path, array: np.ndarray[tuple[int, ...], np.dtype[np.int16]], affine: object = AFFINE) -> Path:
+    nibabel.loadsave.save(nibabel.nifti1.Nifti1Image(array, affine), path)  # type: ignore[no-untyped-call]
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")  # of ITK's wrappers, which the test uses itself
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "nrrd", "mha"])
+def test_every_format_gives_the_same_image(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"scan.{ending}"
+    if ending.startswith("nii"):
+        save(path, volume())
+    else:
+        itk = importlib.import_module("itk")
+        image = itk.image_from_array(np.ascontiguousarray(volume().T))
+        image.SetSpacing((1.5, 2.0, 3.0))  # LPS identity is the affine above: x and y run against R and A
+        image.SetOrigin((-10.0, -20.0, 30.0))
+        itk.imwrite(image, str(path))
+    image = read_image(path)
+    assert np.array_equal(image.array[..., 0], volume()) and image.num_channels == 1
+    np.testing.assert_allclose(image.affine, AFFINE)
+    assert (image.shape, image.spacing_mm) == ((4, 5, 6), (1.5, 2.0, 3.0))
+
+
+def test_channels_are_last_and_axes_are_named(tmp_path: Path) -> None:
+    permuted = AFFINE[:, [2, 0, 1, 3]]  # the file's axes run along S, R, A
+    image = read_image(save(tmp_path / "a.nii.gz", np.stack([volume(), volume() + 1], axis=-1), permuted))
+    assert (image.num_channels, image.shape, image.ras_axes) == (2, (4, 5, 6), (1, 2, 0))
+
+
+def test_damaged_missing_and_flat_files_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 999, (9, 9, 9)).astype(np.int16))
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(UnreadableImage, match=r"a\.nii\.gz: unreadable"):
+        read_image(path)
+    for name in ("text.nii.gz", "text.nii", "text.nrrd", "text.mha"):
+        (tmp_path / name).write_text("not an image")
+        with pytest.raises(UnreadableImage, match="unreadable") as caught:
+            read_image(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UnreadableImage, match="no such file"):
+        read_image(tmp_path / "absent.nii.gz")
+    with pytest.raises(UnreadableImage, match="neither 3D"):
+        read_image(save(tmp_path / "flat.nii", volume()[0]))
