@@ -43,7 +43,7 @@ class Compute:
 
     def place(self, item: Placed, spatial_dims: int = 3) -> Placed:
         """Move a network or a batch (B, C, H, W[, D]) to the device, in its layout."""
-        return item.to(device=self.device, memory_format=self.layout(spatial_dims))  # type: ignore[call-overload, no-any-return]
+        return item.to(device=self.device, memory_format=self.layout(spatial_dims))  # type: ignore[call-overload]
 
 
 def choose_compute(low_precision: bool = True, device: str | None = None) -> Compute:

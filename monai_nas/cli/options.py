@@ -1,0 +1,80 @@
+"""The options that several verbs share, each described once, and the reading of their values."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monai_nas.errors import UserError
+
+if TYPE_CHECKING:
+    from monai_nas.compute import Compute
+
+DEFAULT_MINUTES = 30.0
+UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+Data = Annotated[Path, typer.Option("--data", help="Folder that holds dataset.json.", show_default=False)]
+Task = Annotated[
+    str | None,
+    typer.Option("--task", help="MSD folder name or a JSON file of dataset.json's form; by default DIR/dataset.json."),
+]
+PlanFile = Annotated[Path | None, typer.Option("--plan", help="Plan to follow; by default made from the data.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the folds and of every draw.")]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", help=f"Time to take; {DEFAULT_MINUTES:g} unless --epochs is given.")
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the cases, instead of --minutes.")]
+Float32 = Annotated[bool, typer.Option("--float32", help="Compute in 32 bits, also where 16 are faster.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; by default CUDA where there is one.")]
+
+
+def existing_folder(path: Path, holds: str) -> Path:
+    """Return the folder; raises UserError, saying what it should hold, when there is none."""
+    if not path.is_dir():
+        fault = "is a file" if path.exists() else "no such folder"
+        raise UserError(f"{path}: {fault}: give the folder that holds {holds}")
+    return path
+
+
+def time_budget(minutes: float | None, epochs: int | None) -> tuple[float | None, int | None]:
+    """Return (minutes, None) or (None, epochs), whichever was asked for; the default is in minutes.
+
+    Raises:
+        UserError: when both are given, or one that is not positive.
+    """
+    if minutes is not None and epochs is not None:
+        raise UserError(f"--minutes {minutes:g} and --epochs {epochs}: give one of the two")
+    if minutes is not None and not minutes > 0:
+        raise UserError(f"--minutes {minutes:g}: must be more than 0")
+    if epochs is not None and epochs < 1:
+        raise UserError(f"--epochs {epochs}: must be 1 or more")
+    return (DEFAULT_MINUTES if minutes is None and epochs is None else minutes), epochs
+
+
+def memory_bytes(text: str) -> int:
+    """Return the bytes of "8GB", "512 MiB" or "8000000000"; K, M, G and T count 1024 each, as memory is sold.
+
+    Raises:
+        UserError: when the text is no positive amount of memory.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    amount = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
+    if amount < 1:
+        raise UserError(f"--memory {text}: not an amount of memory: write it like 8GB or 512MB")
+    return amount
+
+
+def compute_of(float32: bool, device: str | None) -> "Compute":
+    """Return where and how to compute; raises UserError for a device that this machine lacks."""
+    import torch
+
+    from monai_nas.compute import choose_compute
+
+    try:
+        chosen = torch.device(device) if device is not None else None
+    except RuntimeError as error:
+        raise UserError(f"--device {device}: no such device: use cpu, cuda or cuda:1") from error
+    if chosen is not None and chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices: use cpu")
+    return choose_compute(low_precision=not float32, device=device)

@@ -1,0 +1,66 @@
+"""``monai-nas train``: train the network of a given architecture."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monai_nas.cli.options import (
+    Data,
+    Device,
+    Epochs,
+    Float32,
+    Minutes,
+    PlanFile,
+    Seed,
+    Task,
+    compute_of,
+    existing_folder,
+    time_budget,
+)
+
+
+def train(
+    data: Data,
+    architecture: Annotated[
+        Path, typer.Option("--architecture", help="An architecture.json, as a search writes it.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="RUN folder to write or to continue.", show_default=False)],
+    task: Task = None,
+    plan: PlanFile = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", help="Weights to start from, such as a search's model.pt.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option("--fold", min=0, help="Keep this fold for validation.")] = None,
+    minutes: Minutes = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    float32: Float32 = False,
+    device: Device = None,
+) -> None:
+    """Train the network of an architecture; continues an unfinished RUN.
+
+    Example: `monai-nas train --data Task04_Hippocampus --architecture runs/search/architecture.json --out runs/train`
+    """
+    minutes, epochs = time_budget(minutes, epochs)
+    existing_folder(data, "dataset.json")
+
+    from monai_nas.architecture import Architecture
+    from monai_nas.pipelines.train import train as run_training
+    from monai_nas.plans.plan import Plan
+    from monai_nas.tasks.task import load_task
+
+    run_training(
+        data,
+        out,
+        task=load_task(task, data),
+        architecture=Architecture.load(architecture),
+        plan=Plan.load(plan) if plan is not None else None,
+        init=init,
+        fold=fold,
+        seed=seed,
+        minutes=minutes,
+        epochs=epochs,
+        compute=compute_of(float32, device),
+    )
+    typer.echo(f"{out}: architecture.json, network.json, plan.json, model.pt, history.csv")

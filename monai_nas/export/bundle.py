@@ -1,0 +1,130 @@
+"""Write a MONAI bundle from a run: put together beside its place, then moved there whole."""
+
+import importlib.metadata
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from monai_nas.errors import UserError
+from monai_nas.export.finished_run import FinishedRun, load_run
+from monai_nas.export.inference_config import inference_config
+from monai_nas.export.metadata import bundle_metadata
+from monai_nas.export.model_card import data_license, model_card
+from monai_nas.export.search_config import search_config
+from monai_nas.export.torchscript import export_torchscript
+from monai_nas.export.train_config import evaluate_config, multi_gpu_config, train_config
+from monai_nas.files import save_tensors, write_atomic, write_json
+
+logger = logging.getLogger(__name__)
+
+LOGGING_CONF = """\
+[loggers]
+keys=root
+
+[handlers]
+keys=consoleHandler
+
+[formatters]
+keys=fullFormatter
+
+[logger_root]
+level=INFO
+handlers=consoleHandler
+
+[handler_consoleHandler]
+class=StreamHandler
+level=INFO
+formatter=fullFormatter
+args=(sys.stdout,)
+
+[formatter_fullFormatter]
+format=%(asctime)s - %(name)s - %(levelname)s - %(message)s
+"""
+
+
+def write_bundle(run: Path, out: Path) -> None:
+    """Write the bundle of a search or a training.
+
+    Args:
+        run: RUN folder, finished.
+        out: bundle folder; its name is the bundle's name. An earlier bundle there is replaced, anything else is kept.
+
+    Raises:
+        UserError: when the run is not finished or not sound, when ``out`` is something else than a bundle, or when
+            it cannot be written; nothing is then left behind.
+    """
+    out = out.resolve()
+    if out.exists() and not _is_replaceable(out):
+        raise UserError(f"{out}: exists and is not a bundle: choose another --out or remove it")
+    if "_v" in out.name:
+        logger.warning("%s: MONAI's listings cut a bundle's name at '_v': choose another name to publish it", out.name)
+    finished = load_run(run)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        workplace = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise UserError(f"{out.parent}: cannot be written ({error.strerror}): choose another --out") from error
+    try:
+        _fill(workplace / "new", finished, out.name)
+        _swap(workplace, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror}): free some space or change --out") from error
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _is_replaceable(out: Path) -> bool:
+    """Whether a path is an earlier bundle or an empty folder."""
+    return out.is_dir() and ((out / "configs" / "metadata.json").is_file() or not any(out.iterdir()))
+
+
+def _swap(workplace: Path, out: Path) -> None:
+    """Move ``workplace``/new to ``out``; an earlier bundle is back in its place when that fails."""
+    earlier = workplace / "earlier"
+    if out.exists():
+        out.rename(earlier)
+    try:
+        (workplace / "new").rename(out)
+    except OSError:
+        if earlier.exists():
+            earlier.rename(out)
+        raise
+
+
+def _fill(folder: Path, run: FinishedRun, name: str) -> None:
+    """Write all files of the bundle called ``name`` into ``folder``."""
+    configs = {
+        "metadata": bundle_metadata(run),
+        "search": search_config(run),
+        "train": train_config(run),
+        "inference": inference_config(run),
+        "evaluate": evaluate_config(run),
+        "multi_gpu_train": multi_gpu_config(),
+    }
+    for stem, config in configs.items():
+        write_json(folder / "configs" / f"{stem}.json", config)
+    write_atomic(folder / "configs" / "logging.conf", LOGGING_CONF)
+    write_atomic(folder / "docs" / "README.md", model_card(run, name))
+    write_atomic(folder / "docs" / "data_license.txt", data_license(run.plan.task))
+    write_atomic(folder / "LICENSE", license_text())
+    save_tensors(folder / "models" / "model.pt", dict(run.weights))
+    export_torchscript(folder)
+
+
+def license_text() -> str:
+    """Return the Apache License 2.0, as it lies in the source tree or in the installed package.
+
+    Raises:
+        UserError: when this copy of monai_nas has lost it.
+    """
+    places = [Path(__file__).parents[2] / "LICENSE"]
+    try:
+        files = importlib.metadata.files("monai-nas") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    places += [Path(str(file.locate())) for file in files if file.name == "LICENSE"]
+    for place in places:
+        if place.is_file():
+            return place.read_text()
+    raise UserError(f"{places[0]}: the licence is missing from this copy of monai_nas: install it again")

@@ -1,0 +1,79 @@
+"""A finished run, read back from its folder and checked: what a bundle is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor, nn
+
+from monai_nas.errors import UserError
+from monai_nas.files import load_tensors, read_json
+from monai_nas.metrics import ScoreTable
+from monai_nas.plans.plan import Plan
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The values of a RUN folder that travel into a bundle."""
+
+    network_def: Mapping[str, Any]  # the whole call of build_network, architecture inline
+    plan: Plan
+    weights: Mapping[str, Tensor]  # a plain state_dict that fits network_def
+    facts: Mapping[str, Any]  # run.json: verb, seed, minutes or epochs, versions, hardware, commit, data
+    scores: ScoreTable | None  # scores.json, where withheld cases have been scored
+
+
+def load_run(run: Path) -> FinishedRun:
+    """Return what a RUN folder holds, with the weights tried on the network.
+
+    Raises:
+        UserError: when the run is not finished, a file is not what it should be, or the weights are another network's.
+    """
+    for name in ("network.json", "plan.json", "model.pt", "run.json"):
+        if not (run / name).is_file():
+            raise UserError(
+                f"{run / name}: no such file: finish the run, the same search or train command continues it"
+            )
+    network_def = read_json(run / "network.json")
+    weights = load_tensors(run / "model.pt")
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{run / 'model.pt'}: not a plain table of weights: use the model.pt that the run wrote")
+    fit_weights(build_from(network_def, run / "network.json"), weights, run / "model.pt")
+    return FinishedRun(
+        network_def=network_def,
+        plan=Plan.load(run / "plan.json"),
+        weights=weights,
+        facts=read_json(run / "run.json"),
+        scores=ScoreTable.load(run / "scores.json") if (run / "scores.json").is_file() else None,
+    )
+
+
+def build_from(network_def: Any, source: Path) -> nn.Module:
+    """Return the network that a definition describes; raises UserError naming ``source`` when it describes none."""
+    if not isinstance(network_def, Mapping) or network_def.get("_target_") != "monai_nas.networks.build_network":
+        raise UserError(f"{source}: not a network of monai_nas: use the network.json that the run wrote")
+    try:
+        network = ConfigParser({"network_def": dict(network_def)}).get_parsed_content("network_def")
+    except RuntimeError as error:
+        reason = error.__cause__ or error
+        raise UserError(f"{source}: describes no network ({reason}): use the one that the run wrote") from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{source}: describes a {type(network).__name__}, not a network: use the one the run wrote")
+    return network
+
+
+def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Load weights into a network, all of them and no others; raises UserError naming ``source`` when they differ."""
+    own = network.state_dict()
+    wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
+    wrong += [key for key in weights if key not in own]
+    if wrong:
+        raise UserError(
+            f"{source}: weights of another network ({len(wrong)} tensors differ, first {wrong[0]}): "
+            "use the model.pt that was written with this architecture.json"
+        )
+    with torch.no_grad():
+        network.load_state_dict(dict(weights))

@@ -1,0 +1,91 @@
+"""configs/inference.json: from scans to label maps with ``monai.*`` classes only, but for the network."""
+
+from typing import Any
+
+from monai_nas.data.transforms import postprocessing, preprocessing
+from monai_nas.export.finished_run import FinishedRun
+
+DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
+AMP = "$torch.cuda.is_available()"
+SLIDING_WINDOW_BATCH = 4
+OVERLAP = 0.5
+
+# A run without weights ends here, in one line. CheckpointLoader alone would also stop it, but with a long traceback.
+REQUIRE_WEIGHTS = "$os.path.isfile(@ckpt_path) or sys.exit('error: ' + @ckpt_path + @missing_weights)"
+MISSING_WEIGHTS = (
+    ": no such file: train it with `python -m monai.bundle run --config_file configs/train.json --dataset_dir DIR"
+    " --ckpt_dir models` in the bundle's folder, or from another folder pass --bundle_root"
+)
+
+
+def inference_config(run: FinishedRun) -> dict[str, Any]:
+    """Return the inference workflow: every imagesTs/*.nii.gz under dataset_dir becomes a label map in output_dir."""
+    return {
+        "imports": ["$import glob", "$import os", "$import sys"],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/data'",
+        "output_dir": "$@bundle_root + '/eval'",
+        "ckpt_path": "$@bundle_root + '/models/model.pt'",
+        "missing_weights": MISSING_WEIGHTS,
+        "device": DEVICE,
+        "amp": AMP,
+        "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, 'imagesTs', '*.nii.gz')))",
+        "network_def": dict(run.network_def),
+        "network": "$@network_def.to(@device)",
+        "preprocessing": compose(preprocessing(run.plan.task, run.plan, ("image",))),
+        "dataset": {
+            "_target_": "monai.data.Dataset",
+            "data": "$[{'image': path} for path in @datalist]",
+            "transform": "@preprocessing",
+        },
+        "dataloader": {
+            "_target_": "monai.data.DataLoader",
+            "dataset": "@dataset",
+            "batch_size": 1,
+            "shuffle": False,
+            "num_workers": 0,
+        },
+        "inferer": sliding_window(run),
+        "postprocessing": compose(postprocessing(run.plan.task, run.plan, "@output_dir")),
+        "handlers": [
+            load_weights("@ckpt_path"),
+            {"_target_": "monai.handlers.StatsHandler", "iteration_log": False},
+        ],
+        "evaluator": {
+            "_target_": "monai.engines.SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+            "amp": "@amp",
+        },
+        "run": [REQUIRE_WEIGHTS, "$@evaluator.run()"],
+    }
+
+
+def compose(transforms: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the configuration of a chain of transforms."""
+    return {"_target_": "monai.transforms.Compose", "transforms": transforms}
+
+
+def sliding_window(run: FinishedRun) -> dict[str, Any]:
+    """Return the configuration of the inferer over whole volumes."""
+    return {
+        "_target_": "monai.inferers.SlidingWindowInferer",
+        "roi_size": list(run.plan.patch_size),
+        "sw_batch_size": SLIDING_WINDOW_BATCH,
+        "overlap": OVERLAP,
+        "mode": "gaussian",
+    }
+
+
+def load_weights(path: str) -> dict[str, Any]:
+    """Return the handler that loads the weights when its engine starts, and raises where they are missing."""
+    return {
+        "_target_": "monai.handlers.CheckpointLoader",
+        "load_path": path,
+        "load_dict": {"model": "@network"},
+        "map_location": "@device",
+    }

@@ -1,0 +1,281 @@
+"""configs/train.json, with evaluate.json and multi_gpu_train.json to lay over it: standard MONAI training."""
+
+from typing import Any
+
+from monai_nas.data.transforms import augmentation, class_indices, postprocessing, preprocessing
+from monai_nas.export.finished_run import FinishedRun
+from monai_nas.export.inference_config import (
+    AMP,
+    DEVICE,
+    MISSING_WEIGHTS,
+    REQUIRE_WEIGHTS,
+    compose,
+    load_weights,
+    sliding_window,
+)
+
+MAX_EPOCHS = 300
+VAL_INTERVAL = 5  # epochs
+SEED_EVERYTHING = "$monai.utils.set_determinism(seed=@seed)"
+MEAN_DICE = {
+    "_target_": "monai.handlers.MeanDice",
+    "include_background": False,
+    "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
+}
+
+
+def train_config(run: FinishedRun) -> dict[str, Any]:
+    """Return the training workflow; the best validated weights go to ckpt_dir/model.pt, never over the shipped ones."""
+    return {
+        "imports": [
+            "$import pathlib",
+            "$from monai_nas.tasks.splits import make_folds",
+            "$from monai_nas.tasks.splits import training_cases",
+        ],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/data'",
+        "output_dir": "$@bundle_root + '/eval'",
+        "ckpt_dir": "$@bundle_root + '/runs/train'",
+        "ckpt_path": "$@bundle_root + '/models/model.pt'",
+        "load_pretrain": False,
+        "device": DEVICE,
+        "amp": AMP,
+        "seed": run.facts.get("seed", 0),
+        "fold": run.facts.get("fold") or 0,
+        "max_epochs": MAX_EPOCHS,
+        "val_interval": VAL_INTERVAL,
+        "learning_rate": 0.001,
+        "cases": "$training_cases(pathlib.Path(@dataset_dir))",
+        "folds": "$make_folds([case.name for case in @cases], @seed)",
+        "network_def": dict(run.network_def),
+        "network": "$@network_def.to(@device)",
+        "loss": {"_target_": "monai.losses.DiceCELoss", "to_onehot_y": True, "softmax": True},
+        "optimizer": {
+            "_target_": "torch.optim.AdamW",
+            "params": "$@network.parameters()",
+            "lr": "@learning_rate",
+            "weight_decay": 0.0001,
+        },
+        "lr_scheduler": {
+            "_target_": "torch.optim.lr_scheduler.PolynomialLR",
+            "optimizer": "@optimizer",
+            "total_iters": "@max_epochs",
+            "power": 0.9,
+        },
+        "train": _train_section(run),
+        "validate": _validate_section(run),
+        "initialize": [SEED_EVERYTHING],
+        "run": ["$@train::trainer.run()"],
+    }
+
+
+def _train_section(run: FinishedRun) -> dict[str, Any]:
+    task, plan = run.plan.task, run.plan
+    transforms = [
+        *preprocessing(task, plan, ("image", "label")),
+        *class_indices(task),
+        *augmentation(task, plan),
+    ]
+    return {
+        "preprocessing": compose(transforms),
+        "dataset": {
+            "_target_": "monai.data.CacheDataset",
+            "data": _pairs("not in"),
+            "transform": "@train::preprocessing",
+            "cache_rate": 1.0,
+            "num_workers": 1,
+            "progress": False,
+        },
+        "dataloader": {
+            "_target_": "monai.data.DataLoader",
+            "dataset": "@train::dataset",
+            "batch_size": plan.batch_size,
+            "shuffle": True,
+            "num_workers": 0,
+        },
+        "inferer": {"_target_": "monai.inferers.SimpleInferer"},
+        "postprocessing": compose(_one_hot(run)),
+        "key_metric": {"train_mean_dice": MEAN_DICE},
+        "handlers": [
+            {**load_weights("@ckpt_path"), "_disabled_": "$not @load_pretrain"},
+            {"_target_": "monai.handlers.LrScheduleHandler", "lr_scheduler": "@lr_scheduler", "print_lr": False},
+            {
+                "_target_": "monai.handlers.ValidationHandler",
+                "validator": "@validate::evaluator",
+                "epoch_level": True,
+                "interval": "@val_interval",
+            },
+            {
+                "_target_": "monai.handlers.StatsHandler",
+                "tag_name": "train_loss",
+                "output_transform": "$monai.handlers.from_engine(['loss'], first=True)",
+            },
+            {
+                "_target_": "monai.handlers.TensorBoardStatsHandler",
+                "log_dir": "@output_dir",
+                "tag_name": "train_loss",
+                "output_transform": "$monai.handlers.from_engine(['loss'], first=True)",
+            },
+        ],
+        "trainer": {
+            "_target_": "monai.engines.SupervisedTrainer",
+            "max_epochs": "@max_epochs",
+            "device": "@device",
+            "train_data_loader": "@train::dataloader",
+            "network": "@network",
+            "loss_function": "@loss",
+            "optimizer": "@optimizer",
+            "inferer": "@train::inferer",
+            "postprocessing": "@train::postprocessing",
+            "key_train_metric": "@train::key_metric",
+            "train_handlers": "@train::handlers",
+            "amp": "@amp",
+        },
+    }
+
+
+def _validate_section(run: FinishedRun) -> dict[str, Any]:
+    return {
+        "preprocessing": compose(preprocessing(run.plan.task, run.plan, ("image", "label"))),
+        "dataset": {
+            "_target_": "monai.data.CacheDataset",
+            "data": _pairs("in"),
+            "transform": "@validate::preprocessing",
+            "cache_rate": 1.0,
+            "num_workers": 1,
+            "progress": False,
+        },
+        "dataloader": {
+            "_target_": "monai.data.DataLoader",
+            "dataset": "@validate::dataset",
+            "batch_size": 1,
+            "shuffle": False,
+            "num_workers": 0,
+        },
+        "inferer": sliding_window(run),
+        "postprocessing": compose(_one_hot(run)),
+        "key_metric": {"val_mean_dice": MEAN_DICE},
+        "handlers": [
+            {"_target_": "monai.handlers.StatsHandler", "iteration_log": False},
+            {"_target_": "monai.handlers.TensorBoardStatsHandler", "log_dir": "@output_dir", "iteration_log": False},
+            {
+                "_target_": "monai.handlers.CheckpointSaver",
+                "save_dir": "@ckpt_dir",
+                "save_dict": {"model": "@network"},
+                "save_key_metric": True,
+                "key_metric_filename": "model.pt",
+            },
+        ],
+        "evaluator": {
+            "_target_": "monai.engines.SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@validate::dataloader",
+            "network": "@network",
+            "inferer": "@validate::inferer",
+            "postprocessing": "@validate::postprocessing",
+            "key_val_metric": "@validate::key_metric",
+            "val_handlers": "@validate::handlers",
+            "amp": "@amp",
+        },
+    }
+
+
+def evaluate_config(run: FinishedRun) -> dict[str, Any]:
+    """Return what turns training into scoring of models/model.pt on the withheld fold, on the labels' original grid."""
+    task, plan = run.plan.task, run.plan
+    inverse = [
+        {**step, "transform": "@validate::preprocessing"} if "transform" in step else step
+        for step in postprocessing(task, plan, "@output_dir")
+    ]
+    one_hot = {"_target_": "monai.transforms.AsDiscreted", "keys": ["pred", "label"], "to_onehot": task.num_classes}
+    read_label = {"_target_": "monai.transforms.LoadImaged", "keys": ["label"], "ensure_channel_first": True}
+    return {
+        "imports": [
+            "$import os",
+            "$import pathlib",
+            "$import sys",
+            "$from monai_nas.tasks.splits import make_folds",
+            "$from monai_nas.tasks.splits import training_cases",
+        ],
+        "missing_weights": MISSING_WEIGHTS,
+        "validate::preprocessing": compose([*preprocessing(task, plan, ("image",)), read_label]),
+        "validate::dataset": {
+            "_target_": "monai.data.Dataset",
+            "data": _pairs("in"),
+            "transform": "@validate::preprocessing",
+        },
+        "validate::postprocessing": compose([*inverse, one_hot]),
+        "validate::handlers": [
+            load_weights("@ckpt_path"),
+            {"_target_": "monai.handlers.StatsHandler", "iteration_log": False},
+            {
+                "_target_": "monai.handlers.MetricsSaver",
+                "save_dir": "@output_dir",
+                "metrics": ["val_mean_dice"],
+                "metric_details": ["val_mean_dice"],
+                "batch_transform": "$lambda batch: [item['image'].meta for item in batch]",
+                "summary_ops": "*",
+            },
+        ],
+        "run": [REQUIRE_WEIGHTS, "$@validate::evaluator.run()"],
+    }
+
+
+def multi_gpu_config() -> dict[str, Any]:
+    """Return what spreads training over the processes of torchrun: NCCL with GPUs, Gloo on the CPU."""
+    return {
+        "imports": [
+            "$import os",
+            "$import pathlib",
+            "$import torch.distributed as dist",
+            "$from monai_nas.tasks.splits import make_folds",
+            "$from monai_nas.tasks.splits import training_cases",
+        ],
+        "device": "$torch.device(f'cuda:{os.environ[\"LOCAL_RANK\"]}' if torch.cuda.is_available() else 'cpu')",
+        "network": {
+            "_target_": "torch.nn.parallel.DistributedDataParallel",
+            "module": "$@network_def.to(@device)",
+            "device_ids": "$[@device] if @device.type == 'cuda' else None",
+        },
+        "train::sampler": {
+            "_target_": "monai.data.DistributedSampler",
+            "dataset": "@train::dataset",
+            "even_divisible": True,
+            "shuffle": True,
+        },
+        "train::dataloader::sampler": "@train::sampler",
+        "train::dataloader::shuffle": False,
+        # only the first process writes logs; the schedule and the validation run in all
+        "train::trainer::train_handlers": "$@train::handlers[:-2 if dist.get_rank() > 0 else None]",
+        "validate::sampler": {
+            "_target_": "monai.data.DistributedSampler",
+            "dataset": "@validate::dataset",
+            "even_divisible": False,
+            "shuffle": False,
+        },
+        "validate::dataloader::sampler": "@validate::sampler",
+        "validate::evaluator::val_handlers": "$None if dist.get_rank() > 0 else @validate::handlers",
+        "initialize": [
+            "$dist.init_process_group(backend='nccl' if torch.cuda.is_available() else 'gloo')",
+            "$torch.cuda.is_available() and torch.cuda.set_device(@device)",
+            SEED_EVERYTHING,
+        ],
+        "finalize": ["$dist.destroy_process_group()"],
+    }
+
+
+def _pairs(relation: str) -> str:
+    """Return the expression that lists the labelled cases ``relation`` ("in", "not in") the withheld fold."""
+    return (
+        "$[{'image': str(case.image), 'label': str(case.label)} for case in @cases"
+        f" if case.name {relation} @folds[@fold]]"
+    )
+
+
+def _one_hot(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return the transforms of logits and labels into one channel per class, which the metrics compare."""
+    classes = run.plan.task.num_classes
+    return [
+        {"_target_": "monai.transforms.AsDiscreted", "keys": ["pred"], "argmax": True, "to_onehot": classes},
+        {"_target_": "monai.transforms.AsDiscreted", "keys": ["label"], "to_onehot": classes},
+    ]

@@ -1,0 +1,135 @@
+"""Prediction with a bundle: everything but mirror averaging is read from its configs/inference.json and models/."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.bundle.config_parser import ConfigParser
+from monai.data.meta_tensor import MetaTensor
+from monai.inferers.inferer import Inferer
+from monai.transforms.compose import Compose
+from torch import nn
+
+from monai_nas.compute import Compute
+from monai_nas.errors import UserError
+from monai_nas.files import load_tensors, read_json, write_atomic
+from monai_nas.inference.predictor import mirrored_probabilities
+from monai_nas.tasks.images import read_image
+
+_NOT_OURS = ("Activationsd", "SaveImaged")  # post-transforms that we do ourselves: before averaging, and atomically
+
+
+class BundlePredictor:
+    """A bundle's network with its weights, its pre- and post-transforms and its sliding window."""
+
+    def __init__(self, bundle: Path, *, compute: Compute) -> None:
+        """Read the bundle.
+
+        Raises:
+            UserError: when a file is missing, a configuration is incomplete, or the weights are another network's.
+        """
+        self.bundle = bundle
+        self.compute = compute
+        self._config = bundle / "configs" / "inference.json"
+        parser = ConfigParser(read_json(self._config))
+        parser["bundle_root"] = str(bundle)
+        parser["device"] = f"$torch.device('{compute.device}')"
+        network = self._part(parser, "network_def", nn.Module)
+        self._load_weights(network)
+        self.network: nn.Module = compute.place(network).eval()
+        self.in_channels = int(parser["network_def"]["in_channels"])
+        self.preprocessing: Compose = self._part(parser, "preprocessing", Compose)
+        self.inferer: Inferer = self._part(parser, "inferer", Inferer)
+        transforms = self._part(parser, "postprocessing", Compose).transforms
+        self.postprocessing = Compose([step for step in transforms if type(step).__name__ not in _NOT_OURS])
+
+    def predict(self, image: Path, *, mirror: bool = True) -> npt.NDArray[np.uint8]:
+        """Return the label map of an image file on the file's own grid (H, W, D).
+
+        Raises:
+            UserError: when the file cannot be read, or has another number of channels than the network.
+        """
+        try:
+            data = self.preprocessing({"image": str(image)})
+        except Exception as error:  # readers raise anything; the file is what the user needs to know
+            raise UserError(f"{image}: cannot be preprocessed ({_reason(error)}): run `monai-nas check`") from error
+        volume: MetaTensor = data["image"]  # (C, H, W, D)
+        if volume.ndim != 4 or volume.shape[0] != self.in_channels:
+            raise UserError(
+                f"{image}: has {volume.shape[0]} channels in {volume.ndim - 1} dimensions, the network takes "
+                f"{self.in_channels} in 3: give images of the bundle's task"
+            )
+        probabilities = mirrored_probabilities(
+            volume.as_tensor()[None], self.network, self.inferer, compute=self.compute, mirror=mirror
+        )
+        data["pred"] = MetaTensor(probabilities[0].cpu(), meta=volume.meta)
+        labels = self.postprocessing(data)["pred"]  # (1, H, W, D) on the file's grid
+        result: npt.NDArray[np.uint8] = labels[0].numpy().astype(np.uint8)
+        return result
+
+    def _part(self, parser: ConfigParser, name: str, kind: type[Any]) -> Any:
+        """Return what the configuration's id ``name`` builds."""
+        try:
+            part = parser.get_parsed_content(name)
+        except UserError:
+            raise
+        except Exception as error:  # a configuration builds any class, which raises anything
+            raise UserError(
+                f"{self._config}: {name!r} cannot be built ({_reason(error)}): write it again with `monai-nas bundle`"
+            ) from error
+        if not isinstance(part, kind):
+            raise UserError(
+                f"{self._config}: {name!r} is a {type(part).__name__}, not a {kind.__name__}: write the "
+                "bundle again with `monai-nas bundle`"
+            )
+        return part
+
+    def _load_weights(self, network: nn.Module) -> None:
+        path = self.bundle / "models" / "model.pt"
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no such file: train with `monai-nas train --data DIR --architecture FILE --out RUN`, "
+                f"then `monai-nas bundle --run RUN --out {self.bundle}`"
+            )
+        state = load_tensors(path)
+        expected = network.state_dict()
+        if not isinstance(state, dict):
+            raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict: bundle the run again")
+        wrong = [key for key in {*expected, *state} if not _same_shape(expected.get(key), state.get(key))]
+        if wrong:
+            raise UserError(
+                f"{path}: weights of another network ({len(wrong)} of {len(expected)} tensors differ, "
+                f"such as {min(wrong)!r}): use the model.pt of the run that {self._config.name} is from"
+            )
+        network.load_state_dict(state)
+
+
+def write_labels(labels: npt.NDArray[np.uint8], image: Path, path: Path) -> None:
+    """Write a label map (H, W, D) as .nii.gz on the grid of the image file that it belongs to.
+
+    Raises:
+        UserError: when the file cannot be written; nothing is left behind.
+    """
+    source = nibabel.loadsave.load(image) if image.name.lower().endswith((".nii", ".nii.gz")) else None
+    if isinstance(source, nibabel.nifti1.Nifti1Pair):  # both of its transforms are kept, with their codes
+        output = nibabel.nifti1.Nifti1Image(labels, source.affine, source.header)  # type: ignore[no-untyped-call]
+    else:
+        output = nibabel.nifti1.Nifti1Image(labels, read_image(image).affine)  # type: ignore[no-untyped-call]
+    output.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
+    write_atomic(path, gzip.compress(output.to_bytes(), compresslevel=6, mtime=0))
+
+
+def _same_shape(expected: Any, found: Any) -> bool:
+    tensors = isinstance(expected, torch.Tensor) and isinstance(found, torch.Tensor)
+    return tensors and expected.shape == found.shape
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what first went wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,35 @@
+"""From a bundle and a folder of scans to a folder of label maps."""
+
+from pathlib import Path
+
+from rich.progress import track
+
+from monai_nas.compute import Compute
+from monai_nas.inference import BundlePredictor, write_labels
+from monai_nas.pipelines.image_folder import images_by_case
+
+
+def predict_folder(bundle: Path, images: Path, out: Path, *, mirror: bool, compute: Compute) -> list[Path]:
+    """Segment every scan of a folder.
+
+    Args:
+        bundle: folder of a bundle with its weights.
+        images: folder of .nii.gz, .nii, .nrrd or .mha files; hidden ones are ignored.
+        out: folder for the label maps, CASE.nii.gz in uint8 on each scan's own grid.
+        mirror: average over mirrored copies.
+        compute: where and in which number format to run.
+
+    Returns:
+        The files written, in the order of their names.
+
+    Raises:
+        UserError: when the bundle is incomplete, there are no images, or one cannot be segmented or written.
+    """
+    cases = images_by_case(images)
+    predictor = BundlePredictor(bundle, compute=compute)
+    written = []
+    for name, image in track(cases.items(), "predicting", transient=True):
+        path = out / f"{name}.nii.gz"
+        write_labels(predictor.predict(image, mirror=mirror), image, path)
+        written.append(path)
+    return written

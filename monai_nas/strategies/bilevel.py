@@ -1,0 +1,216 @@
+"""Alternate updates of weights and alphas on two halves of the cases: stochastic bi-level optimisation (SCNAS)."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from monai_nas.architecture import Architecture
+from monai_nas.compute import Compute
+from monai_nas.errors import UserError
+from monai_nas.spaces import CellUNetSpace
+from monai_nas.spaces.cell_unet import CELL_TYPES
+from monai_nas.strategies.strategy import STRATEGIES, Batch, SearchBatch, SearchStrategy
+from monai_nas.supernets import CellUNetSupernet, Selection, edge_entropy, sample_two_operations, temperature_at
+
+
+@dataclass(frozen=True)
+class BilevelConfig:
+    """Rates and lengths of a search; for hours on a processor, not for the paper's 400 epochs on a GPU."""
+
+    weight_rate: float = 3e-3  # Adam on normalised edges; the paper's 0.025 is for betas of its own
+    alpha_rate: float = 0.03  # paper 0.003; a search of minutes has a hundredth of its steps
+    alpha_betas: tuple[float, float] = (0.5, 0.999)  # scnas.txt, section 4
+    temperature_start: float = 1.0
+    temperature_end: float = 0.05
+    plateau_epochs: int = 20  # scnas.txt, section 4: divide the rate by 10 when the training loss stalls so long
+    plateau_factor: float = 0.1
+
+
+class Bilevel(SearchStrategy):
+    """Gradient-based stochastic bi-level optimisation (SCNAS, Kim et al. 2019, algorithms 1 and 2, equations 1-4).
+
+    Each step draws two operations an edge and cell type, updates the weights on one batch and then the alphas on a batch
+    of other cases, with the same draw. From ``search_steps`` on the selection is the argmax, only weights are updated,
+    and their rate falls to zero on a cosine: annealing makes each draw one-hot but not all draws equal, and the last
+    phase closes what is left of the gap between the sampled and the final network.
+
+    Args:
+        supernet: on its device, in its layout.
+        loss: logits (B, K, *S) float32, labels (B, 1, *S) -> scalar.
+        config: rates and lengths.
+        search_steps: steps with sampling.
+        total_steps: all steps.
+        seed: of the draws.
+        compute: number format.
+    """
+
+    def __init__(
+        self,
+        supernet: CellUNetSupernet,
+        *,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        config: BilevelConfig,
+        search_steps: int,
+        total_steps: int,
+        seed: int,
+        compute: Compute,
+    ) -> None:
+        self.supernet = supernet
+        self.loss = loss
+        self.config = config
+        self.search_steps = search_steps
+        self.total_steps = total_steps
+        self.seed = seed
+        self.compute = compute
+        self.weights = list(supernet.weight_parameters())
+        self.weight_optimizer = torch.optim.Adam(self.weights, lr=config.weight_rate)
+        self.alpha_optimizer = torch.optim.Adam(
+            supernet.architecture_parameters(), lr=config.alpha_rate, betas=config.alpha_betas
+        )
+        self.plateau = ReduceLROnPlateau(
+            self.weight_optimizer, factor=config.plateau_factor, patience=config.plateau_epochs
+        )
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
+        self.settled: Selection | None = None
+        self.temperature = config.temperature_start
+
+    def step(self, batch: SearchBatch) -> dict[str, float]:
+        self.supernet.train()
+        if batch.alpha_batch is None:
+            return self._settle(batch)
+        self.temperature = temperature_at(
+            batch.step / max(1, self.search_steps - 1), self.config.temperature_start, self.config.temperature_end
+        )
+        selection = self.sample(batch.step)
+        fixed = {name: weights.detach() for name, weights in selection.items()}
+        weight_loss = self._update_weights(batch.weight_batch, fixed)
+        with self._frozen_weights():
+            alpha_loss = self._loss(batch.alpha_batch, selection)
+        self.alpha_optimizer.zero_grad()
+        alpha_loss.backward()
+        self.alpha_optimizer.step()
+        return {"loss": weight_loss, "alpha_loss": self._finite(alpha_loss)}
+
+    def sample(self, step: int) -> Selection:
+        """Draw the selection of a step at the temperature reached: one draw a cell type, used by all its cells."""
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
+        alphas = self.supernet.alphas()
+        return {name: sample_two_operations(alphas[name].cpu(), self.temperature, generator) for name in CELL_TYPES}
+
+    def _settle(self, batch: SearchBatch) -> dict[str, float]:
+        """Train the weights of the argmax alone, with the rate on a cosine to zero."""
+        if self.settled is None:
+            self.settled = self.supernet.one_hot(self.architecture())
+        progress = (batch.step - self.search_steps) / max(1, self.total_steps - self.search_steps)
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = self.config.weight_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        return {"loss": self._update_weights(batch.weight_batch, self.settled)}
+
+    def _update_weights(self, batch: Batch, selection: Selection) -> float:
+        loss = self._loss(batch, selection)
+        self.weight_optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.weight_optimizer)
+        self.scaler.update()
+        return self._finite(loss)
+
+    def _loss(self, batch: Batch, selection: Selection) -> Tensor:
+        image, label = self.compute.place(batch["image"]), batch["label"].to(self.compute.device)
+        with self.compute.autocast():
+            logits = self.supernet(image, selection)
+        return self.loss(logits.float(), label)
+
+    @contextmanager
+    def _frozen_weights(self) -> Iterator[None]:
+        """Keep autograd from storing and computing what only weight gradients need."""
+        for parameter in self.weights:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in self.weights:
+                parameter.requires_grad_(True)
+
+    @staticmethod
+    def _finite(loss: Tensor) -> float:
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise UserError(f"the loss is {value}: check the data with `monai-nas check`, or run with --float32")
+        return value
+
+    def end_epoch(self, mean_loss: float) -> dict[str, float]:
+        if self.settled is None:
+            self.plateau.step(mean_loss)
+        record = {"temperature": self.temperature, "weight_rate": self.weight_optimizer.param_groups[0]["lr"]}
+        alphas = self.supernet.alphas()
+        shares = torch.cat([alphas[name].detach().cpu().softmax(dim=1) for name in CELL_TYPES]).mean(dim=0)
+        for operation, share in zip(self.supernet.space.operations, shares.tolist(), strict=True):
+            record[f"share/{operation}"] = share
+        for name in CELL_TYPES:
+            for edge, entropy in zip(self.supernet.space.edges, edge_entropy(alphas[name]).tolist(), strict=True):
+                record[f"entropy/{name}/{edge[0]}-{edge[1]}"] = entropy
+        return record
+
+    def architecture(self) -> Architecture:
+        return self.supernet.discretize()
+
+    def network(self) -> nn.Module:
+        return self.supernet.extract(self.architecture())
+
+    def sampled(self, draw: int) -> Callable[[Tensor], Tensor]:
+        selection = self.sample(self.total_steps + draw)
+        return lambda image: self.supernet(image, selection)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "supernet": self.supernet.state_dict(),
+            "weight_optimizer": self.weight_optimizer.state_dict(),
+            "alpha_optimizer": self.alpha_optimizer.state_dict(),
+            "plateau": self.plateau.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "temperature": self.temperature,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.supernet.load_state_dict(state["supernet"])
+        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        self.plateau.load_state_dict(state["plateau"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.temperature = state["temperature"]
+
+
+@STRATEGIES.register("scnas")
+def scnas(
+    *,
+    in_channels: int,
+    out_channels: int,
+    width: int,
+    strides: Sequence[Sequence[int]],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    search_steps: int,
+    total_steps: int,
+    seed: int,
+    compute: Compute,
+) -> Bilevel:
+    """Return SCNAS: the cell U-Net, two-operation sampling, alternating updates. Arguments as those of its parts."""
+    torch.manual_seed(seed)  # the fresh weights
+    supernet = CellUNetSupernet(
+        CellUNetSpace(), in_channels=in_channels, out_channels=out_channels, width=width, strides=strides
+    )
+    return Bilevel(
+        compute.place(supernet, len(strides[0])),
+        loss=loss,
+        config=BilevelConfig(),
+        search_steps=search_steps,
+        total_steps=total_steps,
+        seed=seed,
+        compute=compute,
+    )

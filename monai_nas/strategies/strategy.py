@@ -1,0 +1,56 @@
+"""The contract of a search strategy: it learns from batches and knows no task, file or loader."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from monai_nas.architecture import Architecture
+from monai_nas.registry import Registry
+
+STRATEGIES: Registry[Callable[..., "SearchStrategy"]] = Registry("search strategy")
+
+Batch = dict[str, Tensor]  # "image" (B, C, H, W, D), "label" (B, 1, H, W, D)
+
+
+@dataclass(frozen=True)
+class SearchBatch:
+    """What a strategy learns from in one step."""
+
+    step: int  # of the whole run; every random draw of the step follows from it and the seed
+    weight_batch: Batch
+    alpha_batch: Batch | None  # from the other half of the cases; None once the selection is fixed
+
+
+class SearchStrategy(ABC):
+    """Trains a supernet and reads an architecture off it."""
+
+    @abstractmethod
+    def step(self, batch: SearchBatch) -> dict[str, float]:
+        """Learn from one batch and return the scalars worth logging."""
+
+    @abstractmethod
+    def end_epoch(self, mean_loss: float) -> dict[str, float]:
+        """Apply the rules that count epochs, and return what describes the state of the search."""
+
+    @abstractmethod
+    def architecture(self) -> Architecture:
+        """The best architecture known now. Changes nothing."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """Return the plain network of :meth:`architecture` with the weights trained so far, on the CPU."""
+
+    @abstractmethod
+    def sampled(self, draw: int) -> Callable[[Tensor], Tensor]:
+        """Return one draw of what is being trained, (B, C, *S) -> logits, to compare with :meth:`network`."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that :meth:`load_state_dict` needs to continue as if there had been no break."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state; what follows has the same bytes as without the break."""

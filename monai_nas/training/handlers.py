@@ -1,0 +1,114 @@
+"""What is attached to any engine: progress with time left, TensorBoard, and the record that makes a run resumable."""
+
+import csv
+import io
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from ignite.handlers.tensorboard_logger import TensorboardLogger
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from monai_nas.files import save_tensors, write_atomic
+
+Scalars = dict[str, float]
+
+
+def attach_progress(engine: Engine, title: str, total_steps: int) -> None:
+    """Show a bar with the loss, the time elapsed and the time left while ``engine`` runs."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[loss]}"),
+    )
+    task = bar.add_task(title, total=total_steps, loss="")
+
+    def update(engine: Engine) -> None:
+        bar.update(task, completed=engine.state.iteration, loss=f"loss {engine.state.output['loss']:.3f}")
+
+    engine.add_event_handler(Events.STARTED, bar.start)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, update)
+    engine.add_event_handler(Events.COMPLETED, bar.stop)
+    engine.add_event_handler(Events.EXCEPTION_RAISED, _stop_and_raise(bar))
+
+
+def _stop_and_raise(bar: Progress) -> Callable[[Engine, Exception], None]:
+    def handle(engine: Engine, error: Exception) -> None:
+        bar.stop()
+        raise error
+
+    return handle
+
+
+def attach_record(
+    engine: Engine,
+    *,
+    run: Path,
+    end_epoch: Callable[[float], Scalars],
+    state: Callable[[], Mapping[str, Any]],
+    rows: list[Scalars],
+    save_every_seconds: float,
+) -> None:
+    """Keep the mean scalars of each epoch, and write history.csv and checkpoint.pt together at the ends of epochs.
+
+    The rows are part of the checkpoint, so a resumed run rewrites the history that belongs to the state it resumed from.
+
+    Args:
+        engine: its ``output`` must hold floats under names; what is no float is left out.
+        run: the RUN folder.
+        end_epoch: called with the epoch's mean loss; returns further scalars of the epoch.
+        state: everything needed to continue.
+        rows: of the epochs before, from the checkpoint; is appended to.
+        save_every_seconds: least time between two checkpoints; the last epoch is always saved.
+    """
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    saved = time.monotonic()
+
+    def add(engine: Engine) -> None:
+        for name, value in engine.state.output.items():
+            if isinstance(value, float):
+                sums[name] = sums.get(name, 0.0) + value
+                counts[name] = counts.get(name, 0) + 1
+
+    def close_epoch(engine: Engine) -> None:
+        nonlocal saved
+        means = {name: total / counts[name] for name, total in sums.items()}
+        sums.clear()
+        counts.clear()
+        rows.append({"epoch": engine.state.epoch} | means | end_epoch(means["loss"]))
+        last = engine.state.epoch == engine.state.max_epochs
+        if last or time.monotonic() - saved >= save_every_seconds:
+            save_tensors(run / "checkpoint.pt", {"epoch": engine.state.epoch, "rows": rows, "state": dict(state())})
+            write_history(run / "history.csv", rows)
+            saved = time.monotonic()
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED, add)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, close_epoch)
+
+
+def write_history(path: Path, rows: list[Scalars]) -> None:
+    """Write one line an epoch; a column that an epoch lacks is left empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())
+
+
+def attach_tensorboard(engine: Engine, folder: Path) -> None:
+    """Log the scalars of each step for `tensorboard --logdir RUN`."""
+    logger = TensorboardLogger(log_dir=str(folder))
+    logger.attach_output_handler(
+        engine,
+        event_name=Events.ITERATION_COMPLETED,
+        tag="run",
+        output_transform=lambda output: {name: value for name, value in output.items() if isinstance(value, float)},
+    )
+    engine.add_event_handler(Events.COMPLETED, logger.close)

@@ -1,0 +1,52 @@
+"""The model card says what the run's files say, and claims nothing else."""
+
+import re
+import shutil
+from pathlib import Path
+
+from monai_nas.export import load_run
+from monai_nas.export.model_card import data_license, model_card
+from monai_nas.metrics import CaseScores, ScoreTable
+from monai_nas.tasks import SegTask, msd_task
+
+SECTIONS = (
+    "Model Overview, Authors, Tags, Model Description, Data, Preprocessing, Performance, Additional Usage Steps, "
+    "System Configuration, Limitations, Citation, References, License"
+)
+
+
+def test_sections_of_the_zoos_template(finished_run: Path) -> None:
+    card = model_card(load_run(finished_run), "msd_task04_hippocampus")
+    assert re.findall(r"^#+ (.*)$", card, re.MULTILINE) == SECTIONS.split(", ")
+
+
+def test_an_unscored_run_claims_no_scores(finished_run: Path) -> None:
+    card = model_card(load_run(finished_run), "msd_task04_hippocampus")
+    performance = card.partition("## Performance")[2].partition("##")[0]
+    assert "not been scored" in performance
+    assert not re.search(r"\d", performance)
+
+
+def test_scores_are_those_of_the_run(finished_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    cases = (CaseScores("a", (0.9, 0.8), (0.99, 0.97), 1.0), CaseScores("b", (0.7, float("nan")), (0.95, 0.93), 1.0))
+    ScoreTable("Task04", ("Anterior", "Posterior"), "published", cases).save(run / "scores.json")
+    card = model_card(load_run(run), "msd_task04_hippocampus")
+    assert "| Anterior | 80.0 | 97.0 |" in card
+    assert "| mean | 80.0 | 96.0 |" in card
+    assert "On 2 cases" in card
+    assert "tolerance of 1 mm" in card
+
+
+def test_parameters_are_counted(finished_run: Path) -> None:
+    run = load_run(finished_run)
+    expected = sum(weight.numel() for weight in run.weights.values() if weight.is_floating_point())
+    assert f"{expected:,} parameters" in model_card(run, "name")
+
+
+def test_data_license_claims_the_decathlons_terms_for_its_own_tasks_only() -> None:
+    assert "CC-BY-SA 4.0" in data_license(msd_task("Task09_Spleen"))
+    own = SegTask(
+        name="Mine", description="", modalities=("CT",), labels=("background", "x"), num_training=1, num_test=0
+    )
+    assert "CC-BY-SA" not in data_license(own)
