@@ -1,8 +1,6 @@
 """``python -m monai_nas`` is the command ``monai-nas``."""
 
-import sys
-
 from monai_nas.cli.app import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -28,7 +28,7 @@ def make_run(data: Path, run: Path) -> None:
     from monai_nas.plans.fingerprint import measure_fingerprint
     from monai_nas.plans.plan import make_plan
     from monai_nas.spaces import CellUNetSpace
-    from monai_nas.tasks.splits import training_cases
+    from monai_nas.tasks.splits import make_folds, training_cases
     from monai_nas.tasks.task import load_task
 
     task = load_task(None, data)
@@ -48,7 +48,11 @@ def make_run(data: Path, run: Path) -> None:
     architecture.save(run / "architecture.json")
     target = {"_target_": "monai_nas.networks.build_network", "architecture": record}
     write_json(run / "network.json", target | arguments)
-    write_json(run / "run.json", {"verb": "search", "strategy": "scnas", "seed": 0, "minutes": 0.1, "fold": 0})
+    environment = {"versions": {"torch": "2.13.0"}, "dtype": "float32", "processor": "abacus", "commit": "0123abc"}
+    facts = {"verb": "search", "strategy": "scnas", "seed": 0, "minutes": 0.1, "epochs": None, "fold": 0}
+    write_json(run / "run.json", facts | {"environment": environment})
+    folds = make_folds([case.name for case in training_cases(data)], 0)
+    write_json(run / "folds.json", {"seed": 0, "kept_out": 0, "folds": folds})
     plan.save(run / "plan.json")
 
 

@@ -68,6 +68,8 @@ def write_bundle(run: Path, out: Path) -> None:
     try:
         _fill(workplace / "new", finished, out.name)
         _swap(workplace, out)
+    except UserError as error:  # the user knows the bundle, not the place where it is put together
+        raise UserError(str(error).replace(str(workplace / "new"), str(out))) from error
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}): free some space or change --out") from error
     finally:

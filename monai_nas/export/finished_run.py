@@ -22,7 +22,8 @@ class FinishedRun:
     network_def: Mapping[str, Any]  # the whole call of build_network, architecture inline
     plan: Plan
     weights: Mapping[str, Tensor]  # a plain state_dict that fits network_def
-    facts: Mapping[str, Any]  # run.json: verb, seed, minutes or epochs, versions, hardware, commit, data
+    facts: Mapping[str, Any]  # run.json: verb, seed, minutes or epochs, fold kept out, environment
+    fold_seed: int  # of the folds, as in folds.json
     scores: ScoreTable | None  # scores.json, where withheld cases have been scored
 
 
@@ -32,7 +33,7 @@ def load_run(run: Path) -> FinishedRun:
     Raises:
         UserError: when the run is not finished, a file is not what it should be, or the weights are another network's.
     """
-    for name in ("network.json", "plan.json", "model.pt", "run.json"):
+    for name in ("network.json", "plan.json", "folds.json", "model.pt", "run.json"):
         if not (run / name).is_file():
             raise UserError(
                 f"{run / name}: no such file: finish the run, the same search or train command continues it"
@@ -47,6 +48,7 @@ def load_run(run: Path) -> FinishedRun:
         plan=Plan.load(run / "plan.json"),
         weights=weights,
         facts=read_json(run / "run.json"),
+        fold_seed=int(read_json(run / "folds.json")["seed"]),
         scores=ScoreTable.load(run / "scores.json") if (run / "scores.json").is_file() else None,
     )
 

@@ -105,7 +105,7 @@ def model_card(run: FinishedRun, name: str) -> str:
     """Return the model card of the bundle called ``name``."""
     task, plan = run.plan.task, run.plan
     structures = ", ".join(task.labels[1:])
-    hardware = run.facts.get("hardware")
+    environment = run.facts.get("environment", {})
     return CARD.format(
         description=f"`{name}` segments {structures} in {', '.join(task.modalities)} volumes.",
         modalities=", ".join(task.modalities),
@@ -125,7 +125,7 @@ def model_card(run: FinishedRun, name: str) -> str:
         intensity=_intensity(run),
         performance=_performance(run),
         memory=plan.memory_bytes / 1024**3,
-        hardware=f"This run: {_flat(hardware)}." if hardware else "",
+        hardware=f"This run: {environment['processor']}, {environment['dtype']}." if environment else "",
         citation="Cite the papers below that apply, and the data's.",
         references="\n".join(f"[{number}] {text}" for number, text in enumerate(REFERENCES, 1)),
     )
@@ -138,8 +138,10 @@ def data_license(task: SegTask) -> str:
 
 def _provenance(run: FinishedRun) -> str:
     """Return the run's own record of data, code and versions, one line each."""
-    keys = ("data", "strategy", "fold", "commit", "versions")
-    lines = [f"- {key}: {_flat(run.facts[key])}" for key in keys if run.facts.get(key) is not None]
+    kept_out = "none" if run.facts.get("fold") is None else f"{run.facts['fold']} of seed {run.fold_seed}"
+    lines = [f"- fold kept out: {kept_out}"]
+    facts = {**run.facts, **run.facts.get("environment", {})}
+    lines += [f"- {key}: {_flat(facts[key])}" for key in ("strategy", "commit", "versions") if key in facts]
     return "\n".join(lines)
 
 

@@ -13,9 +13,15 @@ from torch.nn import functional as F
 
 
 def dilated_convolution(features: Tensor, weight: Tensor, stride: list[int], rate: int) -> Tensor:
-    """Convolve (B, Ci, *S) with a 3x3[x3] weight (Co, Ci, 3, 3[, 3]) dilated by ``rate``, padded to keep the size."""
+    """Convolve (B, Ci, *S) with a 3x3[x3] weight (Co, Ci, 3, 3[, 3]) dilated by ``rate``, padded to keep the size.
+
+    Sub-lattices of fewer than three voxels an axis are left to torch: there oneDNN 3 (in torch 2.13) reads past the end
+    and returns weight gradients of any size in bfloat16.
+    """
     if not torch.jit.is_scripting():
-        if features.device.type == "cpu" and torch.is_grad_enabled() and max(stride) == 1 and rate > 1:
+        lattice = min(features.shape[2:]) // rate
+        fits = max(stride) == 1 and rate > 1 and lattice >= 3
+        if fits and features.device.type == "cpu" and torch.is_grad_enabled():
             return _dilated_convolution_on_cpu(features, weight, rate)
     if weight.dim() == 5:
         return F.conv3d(features, weight, None, stride, [rate, rate, rate], [rate, rate, rate])
@@ -204,7 +210,16 @@ class InstanceNorm(Function):
         for index, target in enumerate(to_features.split(1)):
             part = slice(index, index + 1)
             result, weight_part, bias_part = torch.ops.aten.native_batch_norm_backward(
-                gradient[part], features[part], weight, None, None, means[index], scales[index], True, ctx.eps, [True] * 3
+                gradient[part],
+                features[part],
+                weight,
+                None,
+                None,
+                means[index],
+                scales[index],
+                True,
+                ctx.eps,
+                [True] * 3,
             )
             target.copy_(result)
             to_weight += weight_part

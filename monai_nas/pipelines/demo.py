@@ -2,23 +2,20 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from monai_nas.compute import Compute
-from monai_nas.data.check import check_dataset
 from monai_nas.data.synthetic import write_phantoms
-from monai_nas.errors import UserError
 from monai_nas.export.bundle import write_bundle
 from monai_nas.metrics.table import ScoreTable
 from monai_nas.pipelines.evaluate import evaluate_folder
 from monai_nas.pipelines.predict import predict_folder
+from monai_nas.pipelines.run_folder import fold_cases, plan_for, sound_cases
 from monai_nas.pipelines.search import search
-from monai_nas.plans.fingerprint import measure_fingerprint
-from monai_nas.plans.plan import make_plan
 from monai_nas.tasks.msd import msd_task
-from monai_nas.tasks.splits import make_folds, training_cases
+from monai_nas.tasks.splits import Case
 from monai_nas.tasks.task import SegTask
 
 logger = logging.getLogger(__name__)
@@ -51,8 +48,8 @@ def run_demo(out: Path, *, minutes: float, compute: Compute) -> DemoResult:
     """
     task = msd_task(TASK)
     data = find_or_make_data(task, out / "data" / TASK)
-    refuse_errors(data, task)
-    plan = make_plan(task, measure_fingerprint(training_cases(data), task))
+    learn, withheld, _ = fold_cases(sound_cases(data, task), WITHHELD_FOLD)
+    plan = plan_for(None, learn, task)
     plan.save(out / "plan.json")
     run, bundle, predictions = out / "search", out / "bundles" / f"msd_{TASK.lower()}", out / "predictions"
     search(
@@ -68,7 +65,7 @@ def run_demo(out: Path, *, minutes: float, compute: Compute) -> DemoResult:
         compute=compute,
         settle=True,
     )
-    images, labels = link_withheld(data, out / "withheld")
+    images, labels = link_cases(withheld[:MAX_SCORED], out / "withheld")
     write_bundle(run, bundle)
     predict_folder(bundle, images, predictions, mirror=True, compute=compute)
     scores = evaluate_folder(task, predictions, labels, run / "scores.json")
@@ -88,24 +85,10 @@ def find_or_make_data(task: SegTask, phantoms: Path) -> Path:
     return phantoms
 
 
-def refuse_errors(data: Path, task: SegTask) -> None:
-    """Log what the checker finds; raises UserError with the first error."""
-    findings = check_dataset(data, task)
-    for finding in findings:
-        logger.info("%s: %s: %s", finding.severity, finding.file, finding.message)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        raise UserError(
-            f"{errors[0].file}: {errors[0].message} ({len(errors)} errors in all: `monai-nas check {data}`)"
-        )
-
-
-def link_withheld(data: Path, folder: Path) -> tuple[Path, Path]:
-    """Link the first cases of the withheld fold into ``folder``; return its folders of images and of label maps."""
-    cases = {case.name: case for case in training_cases(data)}
+def link_cases(cases: Sequence[Case], folder: Path) -> tuple[Path, Path]:
+    """Link the files of labelled cases into ``folder``; return its folders of images and of label maps."""
     images, labels = folder / "images", folder / "labels"
-    for name in make_folds(list(cases), SEED)[WITHHELD_FOLD][:MAX_SCORED]:
-        case = cases[name]
+    for case in cases:
         _link(case.image, images)
         if case.label is not None:
             _link(case.label, labels)

@@ -1,0 +1,89 @@
+"""The fast forms against torch's own: outputs and gradients."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from monai_nas.ops import fast
+
+SHAPES = {3: (2, 3, 7, 12, 9), 2: (2, 3, 13, 6)}
+
+
+def compare(own: Callable[..., Tensor], stock: Callable[..., Tensor], *tensors: Tensor, tolerance: float) -> None:
+    """Assert that outputs and all gradients agree."""
+    results = []
+    for function in (own, stock):
+        inputs = [tensor.detach().clone(memory_format=torch.preserve_format).requires_grad_() for tensor in tensors]
+        output = function(*inputs)
+        weight = torch.linspace(-1, 1, output.numel()).reshape(output.shape).to(output.dtype)
+        results.append((output, *torch.autograd.grad((output * weight).sum(), inputs)))
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+def features(dims: int, dtype: torch.dtype, channels_last: bool) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    layout = torch.channels_last_3d if dims == 3 else torch.channels_last
+    drawn = torch.randn(SHAPES[dims], generator=generator).to(dtype)
+    return drawn.to(memory_format=layout) if channels_last else drawn
+
+
+CASES = [(dims, dtype, last) for dims in (2, 3) for dtype in (torch.float32, torch.bfloat16) for last in (False, True)]
+cases = pytest.mark.parametrize(("dims", "dtype", "channels_last"), CASES)
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+
+
+@cases
+@pytest.mark.parametrize("rate", [1, 2, 3, 4])
+def test_dilated_convolution(dims: int, dtype: torch.dtype, channels_last: bool, rate: int) -> None:
+    weight = torch.randn(4, 3, *[3] * dims, generator=torch.Generator().manual_seed(1)).to(dtype)
+    convolve = F.conv3d if dims == 3 else F.conv2d
+    compare(
+        lambda x, w: fast.dilated_convolution(x, w, [1] * dims, rate),
+        lambda x, w: convolve(x, w, None, 1, rate, rate),
+        features(dims, dtype, channels_last),
+        weight,
+        tolerance=TOLERANCE[dtype] * 3,
+    )
+
+
+@cases
+def test_max_pool_with_ties(dims: int, dtype: torch.dtype, channels_last: bool) -> None:
+    coarse = (features(dims, dtype, channels_last) * 2).round()  # few values, so that most maxima are ties
+    pool = F.max_pool3d if dims == 3 else F.max_pool2d
+    compare(lambda x: fast.max_pool(x, [1] * dims), lambda x: pool(x, 3, 1, 1), coarse, tolerance=TOLERANCE[dtype] / 3)
+    with torch.no_grad():
+        assert torch.equal(fast.max_pool(coarse, [1] * dims), pool(coarse, 3, 1, 1))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_avg_pool(dims: int, stride: int) -> None:
+    pool = F.avg_pool3d if dims == 3 else F.avg_pool2d
+    compare(
+        lambda x: fast.avg_pool(x, [stride] * dims),
+        lambda x: pool(x, 3, stride, 1),
+        features(dims, torch.float32, True),
+        tolerance=1e-5,
+    )
+
+
+@cases
+def test_instance_norm(dims: int, dtype: torch.dtype, channels_last: bool) -> None:
+    compare(
+        lambda x, w, b: fast.instance_norm(x, w, b, 1e-5),
+        lambda x, w, b: F.instance_norm(x, weight=w, bias=b, eps=1e-5),
+        features(dims, dtype, channels_last),
+        torch.tensor([0.5, 1.0, 2.0]),
+        torch.tensor([0.0, -1.0, 1.0]),
+        tolerance=TOLERANCE[dtype] * (1 if dtype == torch.float32 else 2),
+    )
+
+
+def test_interleave_takes_every_second_voxel() -> None:
+    lattices = fast.interleave(torch.arange(4.0).reshape(1, 1, 2, 2), 2)
+    assert lattices.shape == (4, 1, 1, 1)
+    assert lattices.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
