@@ -30,7 +30,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}): free some space or choose another folder") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}): free some space or choose another folder"
+        ) from error
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -103,7 +103,7 @@ class AvgPool(Pool):
 
 @CANDIDATES.register("identity")
 class Identity(CandidateOp):
-    """The features as they are; with a stride, a convolution unit whose kernel is the stride, so that no voxel is lost."""
+    """The features as they are; with a stride, a convolution unit whose kernel is the stride and misses no voxel."""
 
     def __init__(self, channels: int, *, stride: Sequence[int], spatial_dims: int) -> None:
         nn.Module.__init__(self)

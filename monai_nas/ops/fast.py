@@ -30,7 +30,7 @@ def dilated_convolution(features: Tensor, weight: Tensor, stride: list[int], rat
 
 def max_pool(features: Tensor, stride: list[int]) -> Tensor:
     """Maximum over 3x3[x3] neighbours, padded to keep the size before ``stride``."""
-    if not torch.jit.is_scripting():
+    if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
         if features.device.type == "cpu" and max(stride) == 1 and not torch.jit.is_tracing():
             return _max_pool_on_cpu(features)
     if features.dim() == 5:
@@ -43,7 +43,7 @@ def avg_pool(features: Tensor, stride: list[int]) -> Tensor:
 
     On a processor it is a dense convolution with a fixed diagonal weight: torch has no bfloat16 average pooling there.
     """
-    if not torch.jit.is_scripting():
+    if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
         if features.device.type == "cpu" and not torch.jit.is_tracing():
             return _avg_pool_as_convolution(features, stride)
     if features.dim() == 5:
@@ -53,7 +53,7 @@ def avg_pool(features: Tensor, stride: list[int]) -> Tensor:
 
 def instance_norm(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalise each channel of each sample of (B, C, *S), then scale and shift it by ``weight`` and ``bias`` (C,)."""
-    if not torch.jit.is_scripting():
+    if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
         if features.device.type == "cpu" and torch.is_grad_enabled() and not torch.jit.is_tracing():
             return _instance_norm_on_cpu(features, weight, bias, eps)
     return F.instance_norm(features, weight=weight, bias=bias, eps=eps)
@@ -61,7 +61,7 @@ def instance_norm(features: Tensor, weight: Tensor, bias: Tensor, eps: float) ->
 
 @torch.jit.unused
 def _instance_norm_on_cpu(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    return InstanceNorm.apply(features, weight, bias, eps)  # type: ignore[no-untyped-call]
+    return InstanceNorm.apply(features, weight, bias, eps)
 
 
 @torch.jit.unused
@@ -69,12 +69,12 @@ def _dilated_convolution_on_cpu(features: Tensor, weight: Tensor, rate: int) -> 
     if torch.is_autocast_enabled("cpu"):  # a Function sees the types it is given, so cast as conv3d would
         dtype = torch.get_autocast_dtype("cpu")
         features, weight = features.to(dtype), weight.to(dtype)
-    return DilatedConvolution.apply(features, weight, rate)  # type: ignore[no-untyped-call]
+    return DilatedConvolution.apply(features, weight, rate)
 
 
 @torch.jit.unused
 def _max_pool_on_cpu(features: Tensor) -> Tensor:
-    return MaxPool3.apply(features)  # type: ignore[no-untyped-call]
+    return MaxPool3.apply(features)
 
 
 @torch.jit.unused
@@ -184,13 +184,13 @@ def _without_first(features: Tensor, axis: int) -> Tensor:
 
 
 class InstanceNorm(Function):
-    """Instance norm as a batch norm of each sample, which keeps channels-last; torch's own makes every output contiguous."""
+    """Instance norm as a batch norm of each sample: it keeps channels-last; torch's own makes all contiguous."""
 
     @staticmethod
     def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:  # type: ignore[no-untyped-def]
         output = torch.empty_like(features)
         means, scales = [], []
-        for sample, normalised in zip(features.split(1), output.split(1), strict=True):
+        for sample, normalised in zip(torch.split(features, 1), torch.split(output, 1), strict=True):
             result, mean, scale = torch.ops.aten.native_batch_norm(sample, weight, bias, None, None, True, 0.0, eps)
             normalised.copy_(result)
             means.append(mean)
@@ -207,7 +207,7 @@ class InstanceNorm(Function):
             gradient = gradient.contiguous(memory_format=layout)
         to_features = torch.empty_like(features)
         to_weight, to_bias = torch.zeros_like(weight), torch.zeros_like(weight)
-        for index, target in enumerate(to_features.split(1)):
+        for index, target in enumerate(torch.split(to_features, 1)):
             part = slice(index, index + 1)
             result, weight_part, bias_part = torch.ops.aten.native_batch_norm_backward(
                 gradient[part],

@@ -21,14 +21,21 @@ from monai_nas.plans.plan import Plan
 from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
 from monai_nas.tasks.splits import search_halves
 from monai_nas.tasks.task import SegTask
-from monai_nas.training import Schedule, attach_progress, attach_record, attach_tensorboard
-from monai_nas.training import mean_dice, seconds_per_step, segmentation_loss
+from monai_nas.training import (
+    Schedule,
+    attach_progress,
+    attach_record,
+    attach_tensorboard,
+    mean_dice,
+    seconds_per_step,
+    segmentation_loss,
+)
 from monai_nas.training.schedule import epochs_in
 
 logger = logging.getLogger(__name__)
 
 SEARCH_SHARE = 0.4  # of the time; the rest trains the weights of the architecture found
-TIMED_STEPS = 5
+TIMED_STEPS = 4
 CHECKPOINT_SECONDS = 60.0
 GAP_CASES, GAP_DRAWS = 8, 4  # on which sampled and extracted networks are compared at the end
 
@@ -156,7 +163,8 @@ def search(
         "steps": schedule.total_steps,
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
-    run.finish(facts | sampling_gap(searcher, held or alpha_half, plan, compute), compute)
+    unseen = load_cases(held[:GAP_CASES], task, plan) if held else alpha_half[:GAP_CASES]
+    run.finish(facts | sampling_gap(searcher, unseen, plan, compute), compute)
 
 
 def strategy_named(name: str) -> Callable[..., SearchStrategy]:
@@ -240,9 +248,7 @@ def sampling_gap(searcher: SearchStrategy, items: Items, plan: Plan, compute: Co
     inferer = SlidingWindowInferer(roi_size=plan.patch_size, sw_batch_size=1, overlap=0.25)
 
     def score(network: Callable[..., torch.Tensor]) -> float:
-        return mean_dice(
-            network, items[:GAP_CASES], num_classes=plan.task.num_classes, inferer=inferer, compute=compute
-        )
+        return mean_dice(network, items, num_classes=plan.task.num_classes, inferer=inferer, compute=compute)
 
     extracted = score(compute.place(searcher.network().eval(), len(plan.patch_size)))
     sampled = [score(searcher.sampled(draw)) for draw in range(GAP_DRAWS)]

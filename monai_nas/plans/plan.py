@@ -142,7 +142,7 @@ def make_plan(task: SegTask, fingerprint: Fingerprint, memory_bytes: int = DEFAU
     shape = shape_at_spacing(fingerprint.shapes, fingerprint.spacings_mm, spacing)
     width, width_reason = choose_width(shape, memory_bytes)
     patch, strides, patch_reason, stride_reason = choose_patch(shape, spacing, width, memory_bytes)
-    batch_size, batch_reason = choose_batch_size(patch, width, memory_bytes)
+    batch_size, batch_reason = choose_batch_size()
     intensity = tuple(
         _intensity_rule(modality, channel)
         for modality, channel in zip(task.modalities, fingerprint.channels, strict=True)

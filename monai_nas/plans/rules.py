@@ -18,7 +18,7 @@ MAX_POOLED_RATIO = 2.0  # an axis this much coarser than the finest waits until 
 WIDTH = 32  # stem channels of the SCNAS paper
 SMALL_WIDTH = 16  # where memory is small: a quarter of the convolutions' work, half of the feature maps
 SMALL_WIDTH_BELOW_VOXELS = 64**3  # a patch this small shows too little context; rather halve the channels
-MIN_BATCH, MAX_BATCH = 2, 4  # two: instance norm and dice loss need more than one; beyond four steps get too slow
+BATCH_SIZE = 2  # the least that spreads a batch Dice over more than one case
 MEMORY_SHARE = 0.5  # of the budget for feature maps; the rest for the cached cases, the optimiser, and the libraries
 BYTES_PER_VOXEL_PER_CHANNEL = 64  # of training memory for a patch voxel and stem channel; an estimate: 16 float32 maps
 FULL_PATCH_VOXELS = 128**3  # the patch of the SCNAS paper ...
@@ -88,7 +88,7 @@ def training_bytes(patch: Size, batch_size: int, width: int) -> int:
 
 def _patch_limit(width: int, memory_bytes: int) -> int:
     """Return how many voxels a patch may have: two must fit the memory, and the time of a step must stay bearable."""
-    fitting = MEMORY_SHARE * memory_bytes / (MIN_BATCH * width * BYTES_PER_VOXEL_PER_CHANNEL)
+    fitting = MEMORY_SHARE * memory_bytes / (BATCH_SIZE * width * BYTES_PER_VOXEL_PER_CHANNEL)
     cap = FULL_PATCH_VOXELS * min(1.0, memory_bytes / FULL_PATCH_MEMORY_BYTES)
     return int(min(fitting, cap))
 
@@ -147,15 +147,9 @@ def choose_patch(
     return patch, strides, patch_reason, stride_reason
 
 
-def choose_batch_size(patch: Size, width: int, memory_bytes: int) -> tuple[int, str]:
-    """Return as many patches as fit, from ``MIN_BATCH`` to ``MAX_BATCH``."""
-    one = training_bytes(patch, 1, width)
-    fitting = int(MEMORY_SHARE * memory_bytes // one)
-    batch_size = min(max(fitting, MIN_BATCH), MAX_BATCH)
-    return batch_size, (
-        f"{MIN_BATCH} to {MAX_BATCH} patches; {fitting} of {one / 1024**2:.0f} MiB would fit "
-        f"{MEMORY_SHARE:.0%} of {_gib(memory_bytes)}."
-    )
+def choose_batch_size() -> tuple[int, str]:
+    """Return samples a batch, and the rule."""
+    return BATCH_SIZE, f"{BATCH_SIZE}: in a given time more steps teach more than larger batches."
 
 
 def _gib(memory_bytes: float) -> str:

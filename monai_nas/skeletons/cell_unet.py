@@ -1,4 +1,4 @@
-"""Where cells sit in the SCNAS U-Net, and what a cell does with the holes on its edges (scnas.txt, 3.1 and figure 1)."""
+"""Where cells sit in the SCNAS U-Net, and what a cell does with the holes on its edges (scnas.txt, 3.1, figure 1)."""
 
 from collections.abc import Callable, Sequence
 from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these annotations

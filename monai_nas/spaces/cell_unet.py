@@ -59,7 +59,7 @@ class CellUNetSpace(SearchSpace):
         return cell_edges(self.num_nodes)
 
     @cached_property
-    def decisions(self) -> tuple[Decision, ...]:  # type: ignore[override]
+    def decisions(self) -> tuple[Decision, ...]:
         return tuple(
             Decision(decision_name(cell_type, edge), self.operations) for cell_type in CELL_TYPES for edge in self.edges
         )

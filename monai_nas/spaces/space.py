@@ -97,4 +97,3 @@ class SearchSpace(ABC):
         self.check(architecture)
         choices = dict(architecture.choices)
         return np.concatenate([np.equal(d.options, choices[d.name]).astype(np.float64) for d in self.decisions])
-

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
-from monai_nas.errors import UserError
+from monai_nas.errors import finite_loss
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
 from monai_nas.strategies.strategy import STRATEGIES, Batch, SearchBatch, SearchStrategy
@@ -24,7 +24,7 @@ from monai_nas.supernets import CellUNetSupernet, Selection, edge_entropy, sampl
 class BilevelConfig:
     """Rates and lengths of a search; for hours on a processor, not for the paper's 400 epochs on a GPU."""
 
-    weight_rate: float = 3e-3  # Adam on normalised edges; the paper's 0.025 is for betas of its own
+    weight_rate: float = 2e-3  # Adam on normalised edges; the paper's 0.025 is for betas of its own
     alpha_rate: float = 0.03  # paper 0.003; a search of minutes has a hundredth of its steps
     alpha_betas: tuple[float, float] = (0.5, 0.999)  # scnas.txt, section 4
     temperature_start: float = 1.0
@@ -36,10 +36,10 @@ class BilevelConfig:
 class Bilevel(SearchStrategy):
     """Gradient-based stochastic bi-level optimisation (SCNAS, Kim et al. 2019, algorithms 1 and 2, equations 1-4).
 
-    Each step draws two operations an edge and cell type, updates the weights on one batch and then the alphas on a batch
-    of other cases, with the same draw. From ``search_steps`` on the selection is the argmax, only weights are updated,
-    and their rate falls to zero on a cosine: annealing makes each draw one-hot but not all draws equal, and the last
-    phase closes what is left of the gap between the sampled and the final network.
+    Each step draws two operations an edge and cell type, updates the weights on one batch and then the alphas on a
+    batch of other cases, with the same draw. From ``search_steps`` on the selection is the argmax, only weights are
+    updated, and their rate falls to zero on a cosine: annealing makes each draw one-hot but not all draws equal, and
+    the last phase closes what is left of the gap between the sampled and the final network.
 
     Args:
         supernet: on its device, in its layout.
@@ -94,9 +94,9 @@ class Bilevel(SearchStrategy):
         with self._frozen_weights():
             alpha_loss = self._loss(batch.alpha_batch, selection)
         self.alpha_optimizer.zero_grad()
-        alpha_loss.backward()
+        alpha_loss.backward()  # type: ignore[no-untyped-call]
         self.alpha_optimizer.step()
-        return {"loss": weight_loss, "alpha_loss": self._finite(alpha_loss)}
+        return {"loss": weight_loss, "alpha_loss": finite_loss(float(alpha_loss.detach()))}
 
     def sample(self, step: int) -> Selection:
         """Draw the selection of a step at the temperature reached: one draw a cell type, used by all its cells."""
@@ -116,10 +116,10 @@ class Bilevel(SearchStrategy):
     def _update_weights(self, batch: Batch, selection: Selection) -> float:
         loss = self._loss(batch, selection)
         self.weight_optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.weight_optimizer)
         self.scaler.update()
-        return self._finite(loss)
+        return finite_loss(float(loss.detach()))
 
     def _loss(self, batch: Batch, selection: Selection) -> Tensor:
         image, label = self.compute.place(batch["image"]), batch["label"].to(self.compute.device)
@@ -137,13 +137,6 @@ class Bilevel(SearchStrategy):
         finally:
             for parameter in self.weights:
                 parameter.requires_grad_(True)
-
-    @staticmethod
-    def _finite(loss: Tensor) -> float:
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise UserError(f"the loss is {value}: check the data with `monai-nas check`, or run with --float32")
-        return value
 
     def end_epoch(self, mean_loss: float) -> dict[str, float]:
         if self.settled is None:
@@ -205,8 +198,9 @@ def scnas(
     supernet = CellUNetSupernet(
         CellUNetSpace(), in_channels=in_channels, out_channels=out_channels, width=width, strides=strides
     )
+    compute.place(supernet, len(strides[0]))  # modules move in place
     return Bilevel(
-        compute.place(supernet, len(strides[0])),
+        supernet,
         loss=loss,
         config=BilevelConfig(),
         search_steps=search_steps,

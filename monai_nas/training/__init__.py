@@ -4,9 +4,10 @@ from monai_nas.training.evaluator import mean_dice
 from monai_nas.training.handlers import attach_progress, attach_record, attach_tensorboard
 from monai_nas.training.losses import segmentation_loss
 from monai_nas.training.schedule import Schedule, seconds_per_step
-from monai_nas.training.trainer import TrainerConfig, make_trainer
+from monai_nas.training.trainer import Learners, TrainerConfig, make_trainer
 
 __all__ = [
+    "Learners",
     "Schedule",
     "TrainerConfig",
     "attach_progress",

@@ -16,6 +16,12 @@ from monai_nas.files import save_tensors, write_atomic
 Scalars = dict[str, float]
 
 
+def scalars(engine: Engine) -> Scalars:
+    """Return the floats of the engine's last output."""
+    output: Any = engine.state.output
+    return {name: value for name, value in output.items() if isinstance(value, float)}
+
+
 def attach_progress(engine: Engine, title: str, total_steps: int) -> None:
     """Show a bar with the loss, the time elapsed and the time left while ``engine`` runs."""
     bar = Progress(
@@ -29,7 +35,7 @@ def attach_progress(engine: Engine, title: str, total_steps: int) -> None:
     task = bar.add_task(title, total=total_steps, loss="")
 
     def update(engine: Engine) -> None:
-        bar.update(task, completed=engine.state.iteration, loss=f"loss {engine.state.output['loss']:.3f}")
+        bar.update(task, completed=engine.state.iteration, loss=f"loss {scalars(engine)['loss']:.3f}")
 
     engine.add_event_handler(Events.STARTED, bar.start)
     engine.add_event_handler(Events.ITERATION_COMPLETED, update)
@@ -56,7 +62,7 @@ def attach_record(
 ) -> None:
     """Keep the mean scalars of each epoch, and write history.csv and checkpoint.pt together at the ends of epochs.
 
-    The rows are part of the checkpoint, so a resumed run rewrites the history that belongs to the state it resumed from.
+    The rows are part of the checkpoint, so a resumed run rewrites the history that belongs to its state.
 
     Args:
         engine: its ``output`` must hold floats under names; what is no float is left out.
@@ -71,10 +77,9 @@ def attach_record(
     saved = time.monotonic()
 
     def add(engine: Engine) -> None:
-        for name, value in engine.state.output.items():
-            if isinstance(value, float):
-                sums[name] = sums.get(name, 0.0) + value
-                counts[name] = counts.get(name, 0) + 1
+        for name, value in scalars(engine).items():
+            sums[name] = sums.get(name, 0.0) + value
+            counts[name] = counts.get(name, 0) + 1
 
     def close_epoch(engine: Engine) -> None:
         nonlocal saved

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 from monai.engines import SupervisedTrainer
-from monai.engines.trainer import Trainer
 from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
 from monai_nas.compute import Compute
-from monai_nas.errors import UserError
+from monai_nas.errors import finite_loss
 from monai_nas.training.losses import segmentation_loss
 
 
@@ -25,6 +25,30 @@ class TrainerConfig:
     max_gradient_norm: float = 12.0  # as in nnU-Net
 
 
+class Learners:
+    """What changes while a network is trained: its weights, the optimiser's moments, the scale of the loss.
+
+    Args:
+        network: on its device, in its layout.
+        config: rates.
+        compute: number format; in float16 the loss is scaled.
+    """
+
+    def __init__(self, network: nn.Module, config: TrainerConfig, compute: Compute) -> None:
+        self.network = network
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.rate)
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that :meth:`load_state_dict` needs to continue."""
+        return {name: part.state_dict() for name, part in vars(self).items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state that :meth:`state_dict` returned."""
+        for name, part in vars(self).items():
+            part.load_state_dict(state[name])
+
+
 def rate_at(step: int, total_steps: int, config: TrainerConfig) -> float:
     """Return the learning rate of a step: linear warm-up, then a cosine to zero."""
     if step < config.warmup_steps:
@@ -34,7 +58,7 @@ def rate_at(step: int, total_steps: int, config: TrainerConfig) -> float:
 
 
 def make_trainer(
-    network: nn.Module,
+    learners: Learners,
     batches: Iterable[dict[str, Tensor]],
     *,
     config: TrainerConfig,
@@ -42,10 +66,10 @@ def make_trainer(
     epoch_length: int,
     compute: Compute,
 ) -> SupervisedTrainer:
-    """Return a trainer whose ``output["loss"]`` is a float; its ``optimizer`` and ``scaler`` are its other state.
+    """Return a trainer whose ``output["loss"]`` is a float and whose whole state is in ``learners``.
 
     Args:
-        network: on its device, in its layout.
+        learners: what changes; the network on its device, in its layout.
         batches: of the steps still to be run.
         config: rates.
         num_epochs: of the whole run.
@@ -53,37 +77,34 @@ def make_trainer(
         compute: number format.
     """
     total_steps = num_epochs * epoch_length
+    network, optimizer, scaler = learners.network, learners.optimizer, learners.scaler
+    loss_function = segmentation_loss()
 
-    def update(engine: Trainer, batch: dict[str, Tensor]) -> dict[str, Any]:
+    def update(engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
         image = compute.place(batch[CommonKeys.IMAGE])
         label = batch[CommonKeys.LABEL].to(compute.device)
         network.train()
-        for group in engine.optimizer.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate_at(engine.state.iteration - 1, total_steps, config)
-        engine.optimizer.zero_grad()
+        optimizer.zero_grad()
         with compute.autocast():
             logits = network(image)
-        loss = engine.loss_function(logits.float(), label)
-        engine.scaler.scale(loss).backward()
-        engine.scaler.unscale_(engine.optimizer)
+        loss = loss_function(logits.float(), label)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
-        engine.scaler.step(engine.optimizer)
-        engine.scaler.update()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise UserError(f"the loss is {value}: check the data with `monai-nas check`, or run with --float32")
-        return {CommonKeys.LOSS: value}
+        scaler.step(optimizer)
+        scaler.update()
+        return {CommonKeys.LOSS: finite_loss(float(loss.detach()))}
 
-    trainer = SupervisedTrainer(
+    return SupervisedTrainer(
         device=compute.device,
         max_epochs=num_epochs,
         train_data_loader=batches,
         network=network,
-        optimizer=torch.optim.Adam(network.parameters(), lr=config.rate),
-        loss_function=segmentation_loss(),
+        optimizer=optimizer,
+        loss_function=loss_function,
         epoch_length=epoch_length,
         iteration_update=update,
         decollate=False,
     )
-    trainer.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
-    return trainer
