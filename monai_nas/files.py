@@ -5,9 +5,12 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai_nas.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -78,3 +81,24 @@ def load_tensors(path: Path) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a file of weights ({reason}): replace it with an intact one") from error
+
+
+def load_weights(network: "nn.Module", path: Path) -> None:
+    """Load a file of weights into a network: all of its tensors, and no others.
+
+    Raises:
+        UserError: when the file is missing, no file of weights, or holds those of another network.
+    """
+    from torch import Tensor
+
+    weights, own = load_tensors(path), network.state_dict()
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{path}: not a plain table of weights: use the model.pt that a run wrote")
+    wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
+    wrong += [key for key in weights if key not in own]
+    if wrong:
+        raise UserError(
+            f"{path}: weights of another network ({len(wrong)} tensors differ, first {wrong[0]}): "
+            "use the model.pt that was written with this architecture"
+        )
+    network.load_state_dict(weights)

@@ -16,6 +16,7 @@ from monai_nas.cli.errors import one_line_errors
 from monai_nas.cli.evaluate import evaluate
 from monai_nas.cli.plan import plan
 from monai_nas.cli.predict import predict
+from monai_nas.cli.report import report
 from monai_nas.cli.search import search
 from monai_nas.cli.tasks import tasks
 from monai_nas.cli.train import train
@@ -61,7 +62,7 @@ def options(
     logging.getLogger("monai_nas").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-for verb in (tasks, check, plan, search, train, bundle, predict, evaluate, demo):
+for verb in (tasks, check, plan, search, train, bundle, predict, evaluate, report, demo):
     app.command()(verb)
 
 

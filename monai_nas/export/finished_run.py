@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from monai_nas.errors import UserError
-from monai_nas.files import load_tensors, read_json
+from monai_nas.files import load_weights, read_json
 from monai_nas.metrics import ScoreTable
 from monai_nas.plans.plan import Plan
 
@@ -39,14 +38,12 @@ def load_run(run: Path) -> FinishedRun:
                 f"{run / name}: no such file: finish the run, the same search or train command continues it"
             )
     network_def = read_json(run / "network.json")
-    weights = load_tensors(run / "model.pt")
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{run / 'model.pt'}: not a plain table of weights: use the model.pt that the run wrote")
-    fit_weights(build_from(network_def, run / "network.json"), weights, run / "model.pt")
+    network = build_from(network_def, run / "network.json")
+    load_weights(network, run / "model.pt")
     return FinishedRun(
         network_def=network_def,
         plan=Plan.load(run / "plan.json"),
-        weights=weights,
+        weights=network.state_dict(),
         facts=read_json(run / "run.json"),
         fold_seed=int(read_json(run / "folds.json")["seed"]),
         scores=ScoreTable.load(run / "scores.json") if (run / "scores.json").is_file() else None,
@@ -65,17 +62,3 @@ def build_from(network_def: Any, source: Path) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise UserError(f"{source}: describes a {type(network).__name__}, not a network: use the one the run wrote")
     return network
-
-
-def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Load weights into a network, all of them and no others; raises UserError naming ``source`` when they differ."""
-    own = network.state_dict()
-    wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
-    wrong += [key for key in weights if key not in own]
-    if wrong:
-        raise UserError(
-            f"{source}: weights of another network ({len(wrong)} tensors differ, first {wrong[0]}): "
-            "use the model.pt that was written with this architecture.json"
-        )
-    with torch.no_grad():
-        network.load_state_dict(dict(weights))

@@ -7,7 +7,6 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
-import torch
 from monai.bundle.config_parser import ConfigParser
 from monai.data.meta_tensor import MetaTensor
 from monai.inferers.inferer import Inferer
@@ -16,7 +15,7 @@ from torch import nn
 
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
-from monai_nas.files import load_tensors, read_json, write_atomic
+from monai_nas.files import load_weights, read_json, write_atomic
 from monai_nas.inference.predictor import mirrored_probabilities
 from monai_nas.tasks.images import read_image
 
@@ -95,17 +94,7 @@ class BundlePredictor:
                 f"{path}: no such file: train with `monai-nas train --data DIR --architecture FILE --out RUN`, "
                 f"then `monai-nas bundle --run RUN --out {self.bundle}`"
             )
-        state = load_tensors(path)
-        expected = network.state_dict()
-        if not isinstance(state, dict):
-            raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict: bundle the run again")
-        wrong = [key for key in {*expected, *state} if not _same_shape(expected.get(key), state.get(key))]
-        if wrong:
-            raise UserError(
-                f"{path}: weights of another network ({len(wrong)} of {len(expected)} tensors differ, "
-                f"such as {min(wrong)!r}): use the model.pt of the run that {self._config.name} is from"
-            )
-        network.load_state_dict(state)
+        load_weights(network, path)
 
 
 def write_labels(labels: npt.NDArray[np.uint8], image: Path, path: Path) -> None:
@@ -121,11 +110,6 @@ def write_labels(labels: npt.NDArray[np.uint8], image: Path, path: Path) -> None
         output = nibabel.nifti1.Nifti1Image(labels, read_image(image).affine)  # type: ignore[no-untyped-call]
     output.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
     write_atomic(path, gzip.compress(output.to_bytes(), compresslevel=6, mtime=0))
-
-
-def _same_shape(expected: Any, found: Any) -> bool:
-    tensors = isinstance(expected, torch.Tensor) and isinstance(found, torch.Tensor)
-    return tensors and expected.shape == found.shape
 
 
 def _reason(error: BaseException) -> str:

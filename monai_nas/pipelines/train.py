@@ -12,14 +12,12 @@ import torch
 from ignite.engine import Events
 from monai.engines.trainer import SupervisedTrainer
 from monai.inferers.inferer import SlidingWindowInferer
-from torch import nn
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.transforms import augmentation, build
-from monai_nas.errors import UserError
-from monai_nas.files import load_tensors, save_tensors, write_json
+from monai_nas.files import load_weights, save_tensors, write_json
 from monai_nas.networks import build_network
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, plan_for, sound_cases
 from monai_nas.plans.plan import Plan
@@ -98,7 +96,6 @@ def train(
         write_json(out / "folds.json", folds)
     plan = Plan.load(out / "plan.json")
     run.write_network(architecture, plan)
-    weights = None if init is None else load_tensors(init)
 
     items = load_cases(learn, task, plan, progress=True)
     transform = build(augmentation(task, plan))
@@ -107,8 +104,8 @@ def train(
     def fresh() -> Learners:
         torch.manual_seed(seed)  # the fresh weights
         network = build_network(architecture, **network_arguments(plan))
-        if weights is not None:
-            inherit(network, weights, init)
+        if init is not None:
+            load_weights(network, init)
         return Learners(compute.place(network, len(plan.patch_size)), config, compute)
 
     def trainer_of(learners: Learners, schedule: Schedule, epoch: int) -> SupervisedTrainer:
@@ -193,12 +190,3 @@ def time_steps(trainer: SupervisedTrainer) -> float:
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: ends.append(time.perf_counter()))
     trainer.run()
     return statistics.median(end - before for before, end in pairwise(ends))
-
-
-def inherit(network: nn.Module, weights: Any, source: Path | None) -> None:
-    """Load weights into a network; raises UserError naming the file when they are another network's."""
-    try:
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"{source}: weights of another network ({reason}): use those of this architecture") from error

@@ -1,0 +1,251 @@
+"""Pictures for papers and pages: truth and prediction beside each other on real slices."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from monai_nas.errors import UserError
+from monai_nas.files import write_atomic
+from monai_nas.tasks.images import Image, read_image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = npt.NDArray[Any]
+
+PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))  # name, and the RAS axis that it cuts across
+COLUMNS = ("truth", "prediction")
+COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00", "#0072B2")  # Okabe-Ito: safe for all eyes
+PANEL_INCHES, LEFT_INCHES, RIGHT_INCHES, TOP_INCHES, BOTTOM_INCHES = 1.55, 0.5, 0.05, 0.42, 0.36
+GAP = 0.06  # between planes, of a panel's width
+DOTS_PER_INCH = 160
+CONTEXT = 1.5  # side of the window, of the longest side of the structures
+SCALE_BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
+PANEL_TEXT: dict[str, Any] = {"color": "white", "fontsize": 7}
+GREY_PERCENTILES = (0.5, 99.5)  # of the window: black and white
+
+
+@dataclass(frozen=True)
+class PicturedCase:
+    """One row of the picture: an image with its predicted and its true label map, all on one grid."""
+
+    name: str
+    image: Path
+    pred: Path
+    label: Path
+    dice: float | None = None  # mean over the classes, in [0, 1], as evaluated; printed beside the row
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The three arrays of a case in RAS order, with the cube that is shown of them."""
+
+    image: Array  # (x, y, z), first channel
+    pred: Array
+    label: Array
+    spacing_mm: tuple[float, float, float]
+    slices: tuple[int, int, int]  # index along each axis of the slice that is shown
+    box: tuple[tuple[int, int], ...]  # first and last voxel of the structures along each axis, of both label maps
+
+    def window_mm(self, axis: int) -> tuple[tuple[float, float], float]:
+        """Return centre and side of the square that is shown of a slice across ``axis``, in the image where it fits."""
+        others = _others(axis)
+        structures = [(self.box[other][1] - self.box[other][0] + 1) * self.spacing_mm[other] for other in others]
+        extents = [self.image.shape[other] * self.spacing_mm[other] for other in others]
+        side = min(CONTEXT * max(structures), max(extents))
+        centre = []
+        for other, extent in zip(others, extents, strict=True):
+            middle = (sum(self.box[other]) + 1) / 2 * self.spacing_mm[other]
+            inside = min(max(middle, side / 2), extent - side / 2) if extent > side else extent / 2
+            centre.append(inside - self.spacing_mm[other] / 2)  # voxel 0 is centred at 0
+        return (centre[0], centre[1]), side
+
+
+def prediction_picture(cases: Sequence[PicturedCase], classes: Sequence[str], out: Path) -> None:
+    """Draw a row a case: the three planes, each with the truth and the prediction as outlines on the image.
+
+    Each plane is cut where the truth is largest, so that no choice flatters the prediction. Views are radiological: the
+    patient's left is on the viewer's right.
+
+    Args:
+        cases: from top to bottom.
+        classes: names of the label values 1, 2, ...
+        out: picture file; its ending, such as .png, .pdf or .svg, gives the format.
+
+    Raises:
+        UserError: when matplotlib is missing, a file cannot be read, the grids of a case differ, or ``out`` has an
+            ending that is no picture's.
+    """
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{out}: drawing needs {error.name}, which is not installed: pip install monai-nas[reports]"
+        ) from error
+
+    ratios = [1.0, 1.0, GAP, 1.0, 1.0, GAP, 1.0, 1.0]
+    width = LEFT_INCHES + PANEL_INCHES * sum(ratios) + RIGHT_INCHES
+    height = TOP_INCHES + BOTTOM_INCHES + PANEL_INCHES * len(cases)
+    figure = Figure(figsize=(width, height), facecolor="white")
+    known = figure.canvas.get_supported_filetypes()
+    if out.suffix.removeprefix(".").lower() not in known:
+        raise UserError(f"{out}: {out.suffix or 'no ending'} is no picture format: use .png, .pdf or .svg")
+    grid = figure.add_gridspec(
+        len(cases),
+        len(ratios),
+        width_ratios=ratios,
+        left=LEFT_INCHES / width,
+        right=1 - RIGHT_INCHES / width,
+        top=1 - TOP_INCHES / height,
+        bottom=BOTTOM_INCHES / height,
+        wspace=0.03,
+        hspace=0.03,
+    )
+    for row, case in enumerate(cases):
+        volume = load_volume(case)
+        for place, (plane, axis) in enumerate(PLANES):
+            for column, labels in enumerate((volume.label, volume.pred)):
+                panel = figure.add_subplot(grid[row, 3 * place + column])
+                draw_panel(panel, volume, labels, axis, len(classes))
+                if row == 0:
+                    panel.set_title(COLUMNS[column], fontsize=8, pad=3)
+                if place == column == 0:
+                    score = "" if case.dice is None else f"\nDice {100 * case.dice:.1f}"
+                    panel.set_ylabel(case.name + score, fontsize=8)
+                if column == 0:
+                    draw_scale_bar(panel, volume.window_mm(axis)[1])
+                    panel.text(
+                        0.03, 0.5, "P" if axis == 0 else "R", **PANEL_TEXT, va="center", transform=panel.transAxes
+                    )
+                if row == column == 0:
+                    middle = (LEFT_INCHES + PANEL_INCHES * (1 + place * (2 + GAP))) / width
+                    figure.text(middle, 1 - 0.06 / height, plane, ha="center", va="top", fontsize=9, weight="bold")
+    handles = [
+        Patch(facecolor=(colour, 0.3), edgecolor=colour, label=name)
+        for name, colour in zip(classes, map(colour_of, range(len(classes))), strict=True)
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=out.suffix.removeprefix(".").lower(), dpi=DOTS_PER_INCH)
+    write_atomic(out, picture.getvalue())
+
+
+def load_volume(case: PicturedCase) -> Volume:
+    """Read a case, turn it to RAS, and choose what is shown of it.
+
+    Raises:
+        UserError: when a file cannot be read or the grids differ.
+    """
+    files = [read_image(path) for path in (case.image, case.pred, case.label)]
+    for path, file in zip((case.pred, case.label), files[1:], strict=True):
+        if file.shape != files[0].shape:
+            raise UserError(
+                f"{path}: has shape {file.shape}, its image {files[0].shape}: give the folders of one dataset"
+            )
+    image, pred, label = (_turned_to_ras(file) for file in files)
+    spacing = [files[0].spacing_mm[axis] for axis in files[0].ras_axes]
+    shown = label if label.any() else pred  # (x, y, z)
+    box = [np.flatnonzero(((label > 0) | (pred > 0)).any(axis=_others(axis))) for axis in range(3)]
+    if not box[0].size:  # neither has a structure: the whole volume
+        box = [np.arange(extent) for extent in image.shape]
+    areas = [(shown > 0).sum(axis=_others(axis)) for axis in range(3)]
+    i, j, k = (int(area.argmax()) if area.any() else area.size // 2 for area in areas)
+    return Volume(
+        image=image,
+        pred=pred,
+        label=label,
+        spacing_mm=(spacing[0], spacing[1], spacing[2]),
+        slices=(i, j, k),
+        box=tuple((int(voxels[0]), int(voxels[-1])) for voxels in box),
+    )
+
+
+def draw_panel(panel: "Axes", volume: Volume, labels: Array, axis: int, num_structures: int) -> None:
+    """Draw one slice across ``axis`` with the outlines of ``labels``, in mm, anterior or superior up."""
+    across, up = _others(axis)
+    index = volume.slices[axis]
+    steps = volume.spacing_mm[across], volume.spacing_mm[up]
+    grey = volume.image.take(index, axis=axis).T  # (up, across)
+    mask = labels.take(index, axis=axis).T
+    extent = [bound * step for step, size in zip(steps, grey.shape[::-1], strict=True) for bound in (-0.5, size - 0.5)]
+    black, white = np.percentile(grey, GREY_PERCENTILES)
+    panel.imshow(
+        grey,
+        cmap="gray",
+        vmin=float(black),
+        vmax=float(max(white, black + 1e-6)),
+        origin="lower",
+        extent=(extent[0], extent[1], extent[2], extent[3]),
+        interpolation="bicubic",
+    )
+    columns, rows = (np.arange(size) * step for size, step in zip(grey.shape[::-1], steps, strict=True))
+    for structure in range(num_structures):
+        inside = mask == structure + 1
+        if not inside.any():
+            continue
+        colour = colour_of(structure)
+        field = np.pad(inside.astype(float), 1)  # a structure at the border of the volume has an outline there too
+        place = [
+            np.concatenate([[line[0] - step], line, [line[-1] + step]])
+            for line, step in zip((columns, rows), steps, strict=True)
+        ]
+        panel.contourf(*place, field, levels=[0.5, 1.5], colors=[colour], alpha=0.22)
+        panel.contour(*place, field, levels=[0.5], colors=[colour], linewidths=1.3)
+    (horizontal, vertical), side = volume.window_mm(axis)
+    half = side / 2
+    rightwards = -half if across == 0 else half  # x grows to the patient's right, which is on the viewer's left
+    panel.set_xlim(horizontal - rightwards, horizontal + rightwards)
+    panel.set_ylim(vertical - half, vertical + half)
+    panel.set_facecolor("black")
+    panel.set_xticks([])
+    panel.set_yticks([])
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+
+
+def draw_scale_bar(panel: "Axes", side_mm: float) -> None:
+    """Draw a bar of a round length, about a quarter of the panel, at its lower left."""
+    length = max([bar for bar in SCALE_BARS_MM if bar <= side_mm / 3], default=SCALE_BARS_MM[0])
+    start, height = 0.06, 0.07  # of the panel
+    panel.plot(
+        [start, start + length / side_mm],
+        [height, height],
+        transform=panel.transAxes,
+        color="white",
+        linewidth=1.5,
+        solid_capstyle="butt",
+    )
+    panel.text(
+        start + length / side_mm / 2,
+        height + 0.02,
+        f"{length} mm",
+        transform=panel.transAxes,
+        **PANEL_TEXT,
+        ha="center",
+        va="bottom",
+    )
+
+
+def colour_of(structure: int) -> str:
+    """Return the colour of the structure with label value ``structure + 1``."""
+    return COLOURS[structure % len(COLOURS)]
+
+
+def _others(axis: int) -> tuple[int, int]:
+    """Return the two axes that are not ``axis``, the one drawn across first."""
+    first, second = (other for other in range(3) if other != axis)
+    return first, second
+
+
+def _turned_to_ras(image: Image) -> Array:
+    """Return the first channel (x, y, z) with its axes to the right, anterior and superior."""
+    orientation = nibabel.orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
+    turned: Array = nibabel.orientations.apply_orientation(image.array[..., 0], orientation)  # type: ignore[no-untyped-call]
+    return turned
