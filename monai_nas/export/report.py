@@ -27,7 +27,6 @@ GAP = 0.06  # between planes, of a panel's width
 DOTS_PER_INCH = 160
 CONTEXT = 1.5  # side of the window, of the longest side of the structures
 SCALE_BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
-PANEL_TEXT: dict[str, Any] = {"color": "white", "fontsize": 7}
 GREY_PERCENTILES = (0.5, 99.5)  # of the window: black and white
 
 
@@ -44,7 +43,7 @@ class PicturedCase:
 
 @dataclass(frozen=True)
 class Volume:
-    """The three arrays of a case in RAS order, with the cube that is shown of them."""
+    """The three arrays of a case in RAS order, with what is shown of them."""
 
     image: Array  # (x, y, z), first channel
     pred: Array
@@ -120,10 +119,7 @@ def prediction_picture(cases: Sequence[PicturedCase], classes: Sequence[str], ou
                     score = "" if case.dice is None else f"\nDice {100 * case.dice:.1f}"
                     panel.set_ylabel(case.name + score, fontsize=8)
                 if column == 0:
-                    draw_scale_bar(panel, volume.window_mm(axis)[1])
-                    panel.text(
-                        0.03, 0.5, "P" if axis == 0 else "R", **PANEL_TEXT, va="center", transform=panel.transAxes
-                    )
+                    draw_marks(panel, volume.window_mm(axis)[1], "P" if axis == 0 else "R")
                 if row == column == 0:
                     middle = (LEFT_INCHES + PANEL_INCHES * (1 + place * (2 + GAP))) / width
                     figure.text(middle, 1 - 0.06 / height, plane, ha="center", va="top", fontsize=9, weight="bold")
@@ -210,27 +206,17 @@ def draw_panel(panel: "Axes", volume: Volume, labels: Array, axis: int, num_stru
         spine.set_visible(False)
 
 
-def draw_scale_bar(panel: "Axes", side_mm: float) -> None:
-    """Draw a bar of a round length, about a quarter of the panel, at its lower left."""
+def draw_marks(panel: "Axes", side_mm: float, side_letter: str) -> None:
+    """Draw a bar of a round length, under a third of the panel, and the letter of the side that lies to the left."""
+    from matplotlib.patheffects import withStroke
+
     length = max([bar for bar in SCALE_BARS_MM if bar <= side_mm / 3], default=SCALE_BARS_MM[0])
-    start, height = 0.06, 0.07  # of the panel
-    panel.plot(
-        [start, start + length / side_mm],
-        [height, height],
-        transform=panel.transAxes,
-        color="white",
-        linewidth=1.5,
-        solid_capstyle="butt",
-    )
-    panel.text(
-        start + length / side_mm / 2,
-        height + 0.02,
-        f"{length} mm",
-        transform=panel.transAxes,
-        **PANEL_TEXT,
-        ha="center",
-        va="bottom",
-    )
+    start, end, height = 0.06, 0.06 + length / side_mm, 0.07  # of the panel
+    outline = [withStroke(linewidth=2.5, foreground="black")]  # white marks must also show on white tissue
+    style: dict[str, Any] = {"transform": panel.transAxes, "color": "white", "path_effects": outline}
+    panel.plot([start, end], [height, height], linewidth=1.5, solid_capstyle="butt", **style)
+    panel.text((start + end) / 2, height + 0.03, f"{length} mm", ha="center", va="bottom", fontsize=7, **style)
+    panel.text(0.03, 0.5, side_letter, va="center", fontsize=7, **style)
 
 
 def colour_of(structure: int) -> str:

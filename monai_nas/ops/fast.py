@@ -18,11 +18,9 @@ def dilated_convolution(features: Tensor, weight: Tensor, stride: list[int], rat
     Sub-lattices of fewer than three voxels an axis are left to torch: there oneDNN 3 (in torch 2.13) reads past the end
     and returns weight gradients of any size in bfloat16.
     """
-    if not torch.jit.is_scripting():
-        lattice = min(features.shape[2:]) // rate
-        fits = max(stride) == 1 and rate > 1 and lattice >= 3
-        if fits and features.device.type == "cpu" and torch.is_grad_enabled():
-            return _dilated_convolution_on_cpu(features, weight, rate)
+    if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
+        if features.device.type == "cpu" and torch.is_grad_enabled() and rate > 1:  # the gain is in the gradients
+            return _dilated_convolution_on_cpu(features, weight, stride, rate)
     if weight.dim() == 5:
         return F.conv3d(features, weight, None, stride, [rate, rate, rate], [rate, rate, rate])
     return F.conv2d(features, weight, None, stride, [rate, rate], [rate, rate])
@@ -65,11 +63,23 @@ def _instance_norm_on_cpu(features: Tensor, weight: Tensor, bias: Tensor, eps: f
 
 
 @torch.jit.unused
-def _dilated_convolution_on_cpu(features: Tensor, weight: Tensor, rate: int) -> Tensor:
+def _dilated_convolution_on_cpu(features: Tensor, weight: Tensor, stride: list[int], rate: int) -> Tensor:
+    """Take strides out of a dilated convolution, then choose the form of its weight gradient.
+
+    Where the rate is a multiple of the stride, only every stride-th voxel is read: taking those first leaves a
+    convolution of stride 1 and rate / stride. Elsewhere taking them from the result of stride 1 is still the fastest.
+    """
     if torch.is_autocast_enabled("cpu"):  # a Function sees the types it is given, so cast as conv3d would
         dtype = torch.get_autocast_dtype("cpu")
         features, weight = features.to(dtype), weight.to(dtype)
-    return DilatedConvolution.apply(features, weight, rate)
+    if any(rate % step for step in stride):
+        return TakeEvery.apply(_dilated_convolution_on_cpu(features, weight, [1] * len(stride), rate), stride)
+    rates = [rate // step for step in stride]
+    features = TakeEvery.apply(features, stride) if max(stride) > 1 else features
+    if len(set(rates)) == 1 and rates[0] > 1 and min(features.shape[2:]) // rates[0] >= 3:
+        return DilatedConvolution.apply(features, weight, rates[0])
+    convolve = F.conv3d if weight.dim() == 5 else F.conv2d
+    return convolve(features, weight, None, 1, rates, rates)
 
 
 @torch.jit.unused
@@ -183,6 +193,35 @@ def _without_first(features: Tensor, axis: int) -> Tensor:
     return features.narrow(axis, 1, features.shape[axis] - 1)
 
 
+class TakeEvery(Function):
+    """Every stride-th voxel of each axis, in the layout of the features; gradients of torch's slicing are contiguous."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor, stride: list[int]) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.layout = _layout(features)
+        ctx.size, ctx.stride = features.shape, stride
+        return _every(features, stride).contiguous(memory_format=ctx.layout)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        spread = torch.zeros(ctx.size, dtype=gradient.dtype).to(memory_format=ctx.layout)
+        _every(spread, ctx.stride).copy_(gradient)
+        return spread, None
+
+
+def _every(features: Tensor, stride: list[int]) -> Tensor:
+    """Return the view of every stride-th voxel."""
+    for axis, step in enumerate(stride, start=2):
+        features = features[(slice(None),) * axis + (slice(None, None, step),)]
+    return features
+
+
+def _layout(features: Tensor) -> torch.memory_format:
+    """Return channels-last where the features are in it, else contiguous."""
+    layout = torch.channels_last_3d if features.dim() == 5 else torch.channels_last
+    return layout if features.is_contiguous(memory_format=layout) else torch.contiguous_format
+
+
 class InstanceNorm(Function):
     """Instance norm as a batch norm of each sample: it keeps channels-last; torch's own makes all contiguous."""
 
@@ -202,9 +241,7 @@ class InstanceNorm(Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
         features, weight, means, scales = ctx.saved_tensors
-        layout = torch.channels_last_3d if features.dim() == 5 else torch.channels_last
-        if features.is_contiguous(memory_format=layout):
-            gradient = gradient.contiguous(memory_format=layout)
+        gradient = gradient.contiguous(memory_format=_layout(features))
         to_features = torch.empty_like(features)
         to_weight, to_bias = torch.zeros_like(weight), torch.zeros_like(weight)
         for index, target in enumerate(torch.split(to_features, 1)):

@@ -23,9 +23,9 @@ from monai_nas.tasks.splits import search_halves
 from monai_nas.tasks.task import SegTask
 from monai_nas.training import (
     Schedule,
+    attach_loggers,
     attach_progress,
     attach_record,
-    attach_tensorboard,
     mean_dice,
     seconds_per_step,
     segmentation_loss,
@@ -132,7 +132,7 @@ def search(
     start = time.perf_counter()
     engine = search_engine(searcher)
     attach_progress(engine, "search", schedule.total_steps)
-    attach_tensorboard(engine, out / "tensorboard")
+    attach_loggers(engine, out)
     attach_record(
         engine,
         run=out,

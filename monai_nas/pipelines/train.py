@@ -26,9 +26,9 @@ from monai_nas.training import (
     Learners,
     Schedule,
     TrainerConfig,
+    attach_loggers,
     attach_progress,
     attach_record,
-    attach_tensorboard,
     make_trainer,
     mean_dice,
 )
@@ -145,7 +145,7 @@ def train(
     trainer = trainer_of(learners, schedule, epoch)
     start = time.perf_counter()
     attach_progress(trainer, "train", schedule.total_steps)
-    attach_tensorboard(trainer, out / "tensorboard")
+    attach_loggers(trainer, out)
     attach_record(
         trainer,
         run=out,

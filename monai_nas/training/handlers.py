@@ -1,16 +1,20 @@
-"""What is attached to any engine: progress with time left, TensorBoard, and the record that makes a run resumable."""
+"""What is attached to any engine: progress with time left, loggers, and the record that makes a run resumable."""
 
 import csv
 import io
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
+from ignite.handlers.base_logger import BaseLogger
+from ignite.handlers.mlflow_logger import MLflowLogger
 from ignite.handlers.tensorboard_logger import TensorboardLogger
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from monai_nas.errors import UserError
 from monai_nas.files import save_tensors, write_atomic
 
 Scalars = dict[str, float]
@@ -107,13 +111,23 @@ def write_history(path: Path, rows: list[Scalars]) -> None:
     write_atomic(path, text.getvalue())
 
 
-def attach_tensorboard(engine: Engine, folder: Path) -> None:
-    """Log the scalars of each step for `tensorboard --logdir RUN`."""
-    logger = TensorboardLogger(log_dir=str(folder))
-    logger.attach_output_handler(
-        engine,
-        event_name=Events.ITERATION_COMPLETED,
-        tag="run",
-        output_transform=lambda output: {name: value for name, value in output.items() if isinstance(value, float)},
-    )
-    engine.add_event_handler(Events.COMPLETED, logger.close)
+def attach_loggers(engine: Engine, run: Path) -> None:
+    """Log the scalars of each step to RUN/tensorboard, and to MLflow where MLFLOW_TRACKING_URI is set.
+
+    Raises:
+        UserError: when MLFLOW_TRACKING_URI is set and mlflow is not installed.
+    """
+    loggers: list[BaseLogger] = [TensorboardLogger(log_dir=str(run / "tensorboard"))]
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        try:
+            loggers.append(MLflowLogger())
+        except ModuleNotFoundError as error:
+            raise UserError("MLFLOW_TRACKING_URI is set: pip install monai-nas[mlflow], or unset it") from error
+    for logger in loggers:
+        logger.attach_output_handler(
+            engine,
+            event_name=Events.ITERATION_COMPLETED,
+            tag="run",
+            output_transform=lambda output: {name: float(value) for name, value in output.items()},
+        )
+        engine.add_event_handler(Events.COMPLETED, logger.close)

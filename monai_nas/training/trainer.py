@@ -20,7 +20,7 @@ from monai_nas.training.losses import segmentation_loss
 class TrainerConfig:
     """Rates of a training."""
 
-    rate: float = 3e-3  # Adam; all layers are normalised
+    rate: float = 2e-3  # Adam, as in the search; all layers are normalised
     warmup_steps: int = 20  # Adam's second moments need that long to mean anything
     max_gradient_norm: float = 12.0  # as in nnU-Net
 

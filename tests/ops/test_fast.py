@@ -50,6 +50,19 @@ def test_dilated_convolution(dims: int, dtype: torch.dtype, channels_last: bool,
     )
 
 
+@pytest.mark.parametrize("stride", [(2, 2, 2), (2, 2, 1), (1, 2, 1)])
+@pytest.mark.parametrize("rate", [2, 3, 4])
+def test_strided_dilated_convolution(stride: tuple[int, ...], rate: int) -> None:
+    weight = torch.randn(4, 3, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    compare(
+        lambda x, w: fast.dilated_convolution(x, w, list(stride), rate),
+        lambda x, w: F.conv3d(x, w, None, stride, rate, rate),
+        features(3, torch.float32, True),
+        weight,
+        tolerance=1e-3,
+    )
+
+
 @cases
 def test_max_pool_with_ties(dims: int, dtype: torch.dtype, channels_last: bool) -> None:
     coarse = (features(dims, dtype, channels_last) * 2).round()  # few values, so that most maxima are ties

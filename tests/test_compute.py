@@ -1,0 +1,47 @@
+"""One place decides how to compute."""
+
+import pytest
+import torch
+from torch import nn
+
+from monai_nas import compute as module
+from monai_nas.compute import Compute, choose_compute
+
+FLOAT32 = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
+
+
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+def test_cpu_uses_16_bits_only_where_the_processor_has_them(
+    has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_cpu_multiplies_bfloat16", lambda: has_bfloat16)
+    chosen = choose_compute(device="cpu")
+    assert chosen.dtype == (torch.bfloat16 if has_bfloat16 else torch.float32)
+    assert chosen.low_precision == has_bfloat16 and not chosen.needs_loss_scaling and chosen.workers == 0
+    assert choose_compute(low_precision=False, device="cpu").dtype == torch.float32
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((8, 0), torch.bfloat16), ((7, 0), torch.float16)])
+def test_gpu_formats(capability: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    chosen = choose_compute(device="cuda:1")
+    assert (chosen.device, chosen.dtype) == (torch.device("cuda:1"), dtype)
+    assert chosen.needs_loss_scaling == (dtype == torch.float16)
+    assert choose_compute(low_precision=False, device="cuda").dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_runs_convolutions_in_the_format(dtype: torch.dtype) -> None:
+    compute = Compute(torch.device("cpu"), dtype, channels_last=True, workers=0)
+    with compute.autocast():
+        assert nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 4, 4)).dtype == dtype
+
+
+def test_place_gives_the_layout() -> None:
+    volume, image = torch.zeros(2, 3, 4, 5, 6), torch.zeros(2, 3, 4, 5)
+    assert FLOAT32.place(volume).is_contiguous(memory_format=torch.channels_last_3d)
+    assert FLOAT32.place(image, 2).is_contiguous(memory_format=torch.channels_last)
+    contiguous = Compute(torch.device("cpu"), torch.float32, channels_last=False, workers=0)
+    assert contiguous.layout(3) == contiguous.layout(2) == torch.contiguous_format
+    weight = FLOAT32.place(nn.Conv3d(2, 3, 3)).weight
+    assert weight.is_contiguous(memory_format=torch.channels_last_3d)
