@@ -83,7 +83,7 @@ def bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def msd_root() -> Path:
     """The folder that holds the real TaskNN_Name folders; tests that ask for it are skipped where there is none."""
-    root = os.environ.get("MSD_ROOT", "")
-    if not root or not Path(root).is_dir():
-        pytest.skip("MSD_ROOT is unset or not a folder: no real data on this machine")
-    return Path(root)
+    root = Path(os.environ.get("MSD_ROOT") or Path(__file__).parents[2] / "shared" / "msd")
+    if not root.is_dir():
+        pytest.skip(f"{root} is no folder: no real data on this machine; set MSD_ROOT")
+    return root

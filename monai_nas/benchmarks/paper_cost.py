@@ -1,6 +1,8 @@
 """Does the space cover the random architectures of the SCNAS paper? `python -m monai_nas.benchmarks.paper_cost`."""
 
 import argparse
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,27 +48,33 @@ def cost_of(network: PaperNetwork, architecture: Architecture) -> np.ndarray:
     return np.array([cost.flops / 1e9, cost.num_parameters / 1e6])
 
 
+@functools.cache
+def added_costs() -> dict[tuple[str, str], np.ndarray]:
+    """Return what each choice adds to the network without any, (GFLOPs, millions of parameters); all else is fixed."""
+    space, network = CellUNetSpace(), PAPER_NETWORKS[0]
+    nothing = {decision.name: "zero" for decision in space.decisions}
+    fixed = cost_of(network, space.create(nothing))
+    known: dict[tuple[str, bool, str], np.ndarray] = {}
+    added = {}
+    for cell_type, edge, option in itertools.product(CELL_TYPES, space.edges, space.operations):
+        name = decision_name(cell_type, edge)
+        kind = cell_type, cell_type == "reduction" and edge[0] < NUM_INPUTS, option  # those edges have a stride
+        if kind not in known:
+            known[kind] = cost_of(network, space.create(nothing | {name: option})) - fixed
+        added[name, option] = known[kind]
+    return added
+
+
 class CostTable:
     """Costs of all architectures for one network: each choice adds its own, whatever is chosen elsewhere."""
 
     def __init__(self, network: PaperNetwork) -> None:
         space = CellUNetSpace()
-        nothing = {decision.name: "zero" for decision in space.decisions}
-        self.fixed = cost_of(network, space.create(nothing))
-        self.added: dict[tuple[str, str], np.ndarray] = {}
-        known: dict[tuple[str, bool, str], np.ndarray] = {}
-        for cell_type in CELL_TYPES:
-            for edge in space.edges:
-                name = decision_name(cell_type, edge)
-                for option in space.operations:
-                    kind = cell_type, edge[0] < NUM_INPUTS, option  # edges from inputs may have a stride
-                    if kind not in known:
-                        known[kind] = cost_of(network, space.create(nothing | {name: option})) - self.fixed
-                    self.added[name, option] = known[kind]
+        self.fixed = cost_of(network, space.create({decision.name: "zero" for decision in space.decisions}))
 
     def __getitem__(self, architecture: Architecture) -> np.ndarray:
         """Return GFLOPs and millions of parameters, (2,)."""
-        return np.asarray(self.fixed + sum(self.added[choice] for choice in architecture.choices))
+        return np.asarray(self.fixed + sum(added_costs()[choice] for choice in architecture.choices))
 
 
 def draw_costs(table: CostTable, seed: int, num_draws: int) -> np.ndarray:

@@ -27,7 +27,7 @@ GAP = 0.06  # between planes, of a panel's width
 DOTS_PER_INCH = 160
 CONTEXT = 1.5  # side of the window, of the longest side of the structures
 SCALE_BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
-GREY_PERCENTILES = (0.5, 99.5)  # of the window: black and white
+GREY_PERCENTILES = (0.5, 99.5)  # of a slice: black and white
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,7 @@ def prediction_picture(cases: Sequence[PicturedCase], classes: Sequence[str], ou
         from matplotlib.figure import Figure
         from matplotlib.patches import Patch
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"{out}: drawing needs {error.name}, which is not installed: pip install monai-nas[reports]"
-        ) from error
+        raise UserError(f"{out}: drawing needs matplotlib ({error}): pip install monai-nas[reports]") from error
 
     ratios = [1.0, 1.0, GAP, 1.0, 1.0, GAP, 1.0, 1.0]
     width = LEFT_INCHES + PANEL_INCHES * sum(ratios) + RIGHT_INCHES

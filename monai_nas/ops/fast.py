@@ -194,7 +194,7 @@ def _without_first(features: Tensor, axis: int) -> Tensor:
 
 
 class TakeEvery(Function):
-    """Every stride-th voxel of each axis, in the layout of the features; gradients of torch's slicing are contiguous."""
+    """Every stride-th voxel of each axis, keeping the layout; gradients of torch's slicing are contiguous."""
 
     @staticmethod
     def forward(ctx, features: Tensor, stride: list[int]) -> Tensor:  # type: ignore[no-untyped-def]

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from ignite.engine import Engine
 from monai.engines import SupervisedTrainer
-from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
 from monai_nas.compute import Compute
@@ -81,8 +80,8 @@ def make_trainer(
     loss_function = segmentation_loss()
 
     def update(engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
-        image = compute.place(batch[CommonKeys.IMAGE])
-        label = batch[CommonKeys.LABEL].to(compute.device)
+        image = compute.place(batch["image"])
+        label = batch["label"].to(compute.device)
         network.train()
         for group in optimizer.param_groups:
             group["lr"] = rate_at(engine.state.iteration - 1, total_steps, config)
@@ -95,7 +94,7 @@ def make_trainer(
         nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
         scaler.step(optimizer)
         scaler.update()
-        return {CommonKeys.LOSS: finite_loss(float(loss.detach()))}
+        return {"loss": finite_loss(float(loss.detach()))}
 
     return SupervisedTrainer(
         device=compute.device,

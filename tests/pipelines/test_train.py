@@ -1,0 +1,131 @@
+"""Training runs on tiny phantoms: what they write, that a break leaves no trace, and what they refuse."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monai_nas.architecture import Architecture
+from monai_nas.compute import Compute, choose_compute
+from monai_nas.errors import UserError
+from monai_nas.files import read_json
+from monai_nas.pipelines.train import train
+from monai_nas.plans.fingerprint import measure_fingerprint
+from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.spaces import CellUNetSpace
+from monai_nas.tasks.splits import training_cases
+from monai_nas.tasks.task import load_task
+
+COMPUTE: Compute = choose_compute(low_precision=False, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plan(phantoms: Path) -> Plan:
+    """A plan so small that a step takes milliseconds."""
+    task = load_task(None, phantoms)
+    measured = make_plan(task, measure_fingerprint(training_cases(phantoms), task))
+    return dataclasses.replace(measured, width=4, patch_size=(12, 12, 12), strides=((2, 2, 2), (1, 2, 2)))
+
+
+def run_training(data: Path, out: Path, plan: Plan, **changes: Any) -> None:
+    """Train for three epochs; arguments by name change what is asked for."""
+    arguments: dict[str, Any] = {
+        "task": plan.task,
+        "architecture": CellUNetSpace(num_nodes=2).sample(np.random.default_rng(1)),
+        "plan": plan,
+        "init": None,
+        "fold": 0,
+        "seed": 3,
+        "minutes": None,
+        "epochs": 3,
+        "compute": COMPUTE,
+    }
+    train(data, out, **(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def finished(phantoms: Path, plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that went through without a break."""
+    out = tmp_path_factory.mktemp("training") / "run"
+    run_training(phantoms, out, plan)
+    return out
+
+
+def test_a_run_holds_what_a_bundle_needs(finished: Path, plan: Plan) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"architecture.json", "network.json", "plan.json", "model.pt", "history.csv", "schedule.json"} <= names
+    assert {"folds.json", "run.json", "settings.json"} <= names and "checkpoint.pt" not in names
+    assert Plan.load(finished / "plan.json") == plan
+    facts = read_json(finished / "run.json")
+    assert (facts["verb"], facts["seed"], facts["fold"], facts["steps"]) == ("train", 3, 0, 3 * 4)
+    assert 0.0 <= facts["dice_of_fold"] <= 1.0
+    assert len((finished / "history.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_a_break_leaves_no_trace(
+    finished: Path, phantoms: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monai_nas.pipelines.train.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("monai_nas.training.handlers.write_history", die_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(phantoms, tmp_path / "run", plan)
+    monkeypatch.undo()
+    assert not (tmp_path / "run" / "model.pt").exists()
+    run_training(phantoms, tmp_path / "run", plan)
+    for name in ("model.pt", "history.csv", "schedule.json", "network.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def die_in_the_second_epoch(path: Path, rows: list[dict[str, float]]) -> None:
+    """Stand in for the writing of the history; the checkpoint of the epoch is on the disk by then."""
+    if len(rows) == 2:
+        raise KeyboardInterrupt
+
+
+def test_a_finished_run_is_left_alone(finished: Path, phantoms: Path, plan: Plan) -> None:
+    before = (finished / "run.json").stat().st_mtime_ns
+    run_training(phantoms, finished, plan)
+    assert (finished / "run.json").stat().st_mtime_ns == before
+
+
+def test_other_settings_are_not_continued(finished: Path, phantoms: Path, plan: Plan) -> None:
+    with pytest.raises(UserError, match=r"settings\.json: this run was started with seed 3, now 4"):
+        run_training(phantoms, finished, plan, seed=4)
+
+
+def test_weights_are_inherited(finished: Path, phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    first = read_csv(finished)["loss"]
+    run_training(phantoms, tmp_path / "run", plan, init=finished / "model.pt")
+    assert read_csv(tmp_path / "run")["loss"][0] < first[0]
+
+
+def read_csv(run: Path) -> dict[str, list[float]]:
+    """Return the columns of a run's history."""
+    header, *lines = (line.split(",") for line in (run / "history.csv").read_text().splitlines())
+    return {name: [float(line[index]) for line in lines] for index, name in enumerate(header)}
+
+
+def test_weights_of_another_network_are_refused(finished: Path, phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    other = CellUNetSpace(num_nodes=2).sample(np.random.default_rng(2))
+    with pytest.raises(UserError, match=r"model\.pt: weights of another network"):
+        run_training(phantoms, tmp_path / "run", plan, architecture=other, init=finished / "model.pt")
+
+
+def test_a_foreign_folder_is_refused(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="not empty and not a run"):
+        run_training(phantoms, tmp_path, plan)
+
+
+def test_minutes_fix_the_schedule(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    run_training(phantoms, tmp_path / "run", plan, minutes=0.02, epochs=None)
+    schedule = read_json(tmp_path / "run" / "schedule.json")
+    assert schedule["fixed_epochs"] >= 1 and schedule["search_epochs"] == 0
+    assert read_json(tmp_path / "run" / "run.json")["epochs"] == schedule["fixed_epochs"]
+
+
+def test_the_architecture_is_written_down(finished: Path) -> None:
+    record = read_json(finished / "network.json")["architecture"]
+    assert Architecture.load(finished / "architecture.json") == Architecture.from_record(record)
