@@ -56,7 +56,7 @@ def choose_compute(low_precision: bool = True, device: str | None = None) -> Com
     Returns:
         bfloat16 where the processor multiplies it in hardware (AMX or AVX-512 BF16) or the GPU does (compute
         capability 8 and later), float16 on older GPUs, float32 elsewhere; channels-last with 16 bits, where the
-        convolutions want it (on this project's CPUs 1.3-3 times faster than contiguous; see `monai-nas benchmark`).
+        convolutions want it (on this project's CPUs 1.3-3 times faster than contiguous; see docs/decisions/0004).
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = torch.float32

@@ -43,7 +43,7 @@ def test_the_python_of_the_readme_runs_on_a_run(
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_shown_parses(document: Path) -> None:
-    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    verbs = typer.main.get_command(app).commands
     for verb, *arguments in calls(document.read_text(), "monai-nas"):
         verbs[verb].make_context(verb, arguments)  # raises for an unknown option or a missing one
 
@@ -52,7 +52,7 @@ def test_a_wrong_command_would_be_seen() -> None:
     (arguments,) = calls("```sh\nmonai-nas check DIR --fast  # comment\n```\n", "monai-nas")
     assert arguments == ["check", "DIR", "--fast"]
     with pytest.raises(Exception, match="--fast"):
-        typer.main.get_command(app).commands["check"].make_context("check", arguments[1:])  # type: ignore[attr-defined]
+        typer.main.get_command(app).commands["check"].make_context("check", arguments[1:])
 
 
 def test_the_readme_shows_the_whole_flow() -> None:

@@ -6,6 +6,7 @@ from typing import Optional
 from torch import Tensor, nn
 
 from monai_nas.architecture import Architecture
+from monai_nas.errors import UserError
 from monai_nas.networks.build import NETWORKS
 from monai_nas.ops import CANDIDATES
 from monai_nas.skeletons import CellUNetSkeleton
@@ -45,6 +46,8 @@ class CellUNet(CellUNetSkeleton):
         dropout: float = 0.0,
     ) -> None:
         num_nodes = dict(architecture.settings).get("num_nodes", 4)
+        if not isinstance(num_nodes, int) or num_nodes < 1:  # from a file, so whatever JSON holds
+            raise UserError(f"architecture setting num_nodes is {num_nodes!r}, must be a whole number from 1 on")
         CellUNetSpace(num_nodes=num_nodes, operations=tuple(CANDIDATES)).check(architecture)
         choices = dict(architecture.choices)
 

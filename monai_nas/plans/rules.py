@@ -20,9 +20,10 @@ SMALL_WIDTH = 16  # where memory is small: a quarter of the convolutions' work, 
 SMALL_WIDTH_BELOW_VOXELS = 64**3  # a patch this small shows too little context; rather halve the channels
 BATCH_SIZE = 2  # the least that spreads a batch Dice over more than one case
 MEMORY_SHARE = 0.5  # of the budget for feature maps; the rest for the cached cases, the optimiser, and the libraries
-BYTES_PER_VOXEL_PER_CHANNEL = 64  # of training memory for a patch voxel and stem channel; an estimate: 16 float32 maps
-FULL_PATCH_VOXELS = 128**3  # the patch of the SCNAS paper ...
-FULL_PATCH_MEMORY_BYTES = 16 * 1024**3  # ... which this much memory allows; less memory, proportionally less
+# Of training memory for a patch voxel and stem channel: by how much a process grows in search steps on a processor in
+# float32 (docs/results/step_memory.json). In 16 bits it is about half, but a plan must also serve where there are none.
+BYTES_PER_VOXEL_PER_CHANNEL = 420
+FULL_PATCH_VOXELS = 128**3  # the patch of the SCNAS paper; more would only make steps slow
 MIN_PATCH_VOXELS = 16  # per axis, below which a patch is not shrunk
 
 
@@ -87,10 +88,9 @@ def training_bytes(patch: Size, batch_size: int, width: int) -> int:
 
 
 def _patch_limit(width: int, memory_bytes: int) -> int:
-    """Return how many voxels a patch may have: two must fit the memory, and the time of a step must stay bearable."""
+    """Return how many voxels a patch may have: a batch must fit the memory, and a step's time must stay bearable."""
     fitting = MEMORY_SHARE * memory_bytes / (BATCH_SIZE * width * BYTES_PER_VOXEL_PER_CHANNEL)
-    cap = FULL_PATCH_VOXELS * min(1.0, memory_bytes / FULL_PATCH_MEMORY_BYTES)
-    return int(min(fitting, cap))
+    return int(min(fitting, FULL_PATCH_VOXELS))
 
 
 def choose_width(shape: Size, memory_bytes: int) -> tuple[int, str]:

@@ -90,13 +90,10 @@ class Bilevel(SearchStrategy):
         )
         selection = self.sample(batch.step)
         fixed = {name: weights.detach() for name, weights in selection.items()}
-        weight_loss = self._update_weights(batch.weight_batch, fixed)
+        loss = self._descend(self.weight_optimizer, batch.weight_batch, fixed)
         with self._frozen_weights():
-            alpha_loss = self._loss(batch.alpha_batch, selection)
-        self.alpha_optimizer.zero_grad()
-        alpha_loss.backward()  # type: ignore[no-untyped-call]
-        self.alpha_optimizer.step()
-        return {"loss": weight_loss, "alpha_loss": finite_loss(float(alpha_loss.detach()))}
+            alpha_loss = self._descend(self.alpha_optimizer, batch.alpha_batch, selection)
+        return {"loss": loss, "alpha_loss": alpha_loss}
 
     def sample(self, step: int) -> Selection:
         """Draw the selection of a step at the temperature reached: one draw a cell type, used by all its cells."""
@@ -111,21 +108,19 @@ class Bilevel(SearchStrategy):
         progress = (batch.step - self.search_steps) / max(1, self.total_steps - self.search_steps)
         for group in self.weight_optimizer.param_groups:
             group["lr"] = self.config.weight_rate * 0.5 * (1 + math.cos(math.pi * progress))
-        return {"loss": self._update_weights(batch.weight_batch, self.settled)}
+        return {"loss": self._descend(self.weight_optimizer, batch.weight_batch, self.settled)}
 
-    def _update_weights(self, batch: Batch, selection: Selection) -> float:
-        loss = self._loss(batch, selection)
-        self.weight_optimizer.zero_grad()
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.weight_optimizer)
-        self.scaler.update()
-        return finite_loss(float(loss.detach()))
-
-    def _loss(self, batch: Batch, selection: Selection) -> Tensor:
+    def _descend(self, optimizer: torch.optim.Optimizer, batch: Batch, selection: Selection) -> float:
+        """Take one step of an optimiser down the loss of a selection on a batch; return the loss."""
         image, label = self.compute.place(batch["image"]), batch["label"].to(self.compute.device)
         with self.compute.autocast():
             logits = self.supernet(image, selection)
-        return self.loss(logits.float(), label)
+        loss = self.loss(logits.float(), label)
+        optimizer.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return finite_loss(float(loss.detach()))
 
     @contextmanager
     def _frozen_weights(self) -> Iterator[None]:

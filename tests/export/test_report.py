@@ -16,7 +16,7 @@ LAS = np.diag([-1.0, 1.0, 2.0, 1.0])  # x runs to the left; slices of 2 mm
 
 @pytest.fixture
 def case(tmp_path: Path) -> PicturedCase:
-    """An image of 20 x 16 x 10 voxels, a box of label 1, a larger slice of label 2, and a prediction that is shifted."""
+    """An image of 20 x 16 x 10 voxels, a box of label 1, a larger slice of label 2, and a shifted prediction."""
     label = np.zeros((20, 16, 10), dtype=np.uint8)
     label[3:6, 4:9, 2:5] = 1
     label[2:8, 3:10, 5] = 2
