@@ -95,8 +95,8 @@ def search(
         logger.info("%s: finished already", out)
         return
     if not (out / "plan.json").exists():
-        plan_for(plan, learn, task).save(out / "plan.json")
         write_json(out / "folds.json", folds)
+        plan_for(plan, learn, task).save(out / "plan.json")
     plan = Plan.load(out / "plan.json")
 
     items = {item["name"]: item for item in load_cases(learn, task, plan, progress=True)}

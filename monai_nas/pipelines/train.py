@@ -92,8 +92,8 @@ def train(
         logger.info("%s: finished already", out)
         return
     if not (out / "plan.json").exists():
-        plan_for(plan, learn, task).save(out / "plan.json")
         write_json(out / "folds.json", folds)
+        plan_for(plan, learn, task).save(out / "plan.json")
     plan = Plan.load(out / "plan.json")
     run.write_network(architecture, plan)
 

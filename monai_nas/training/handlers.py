@@ -93,8 +93,9 @@ def attach_record(
         rows.append({"epoch": engine.state.epoch} | means | end_epoch(means["loss"]))
         last = engine.state.epoch == engine.state.max_epochs
         if last or time.monotonic() - saved >= save_every_seconds:
-            save_tensors(run / "checkpoint.pt", {"epoch": engine.state.epoch, "rows": rows, "state": dict(state())})
+            # In this order: a kill between the two leaves the history ahead, and the resumed run writes it again.
             write_history(run / "history.csv", rows)
+            save_tensors(run / "checkpoint.pt", {"epoch": engine.state.epoch, "rows": rows, "state": dict(state())})
             saved = time.monotonic()
 
     engine.add_event_handler(Events.ITERATION_COMPLETED, add)

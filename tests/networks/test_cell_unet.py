@@ -23,7 +23,8 @@ def sample(seed: int = 0) -> Architecture:
 
 def build(architecture: Architecture | dict[str, Any], strides: list[list[int]], **more: Any) -> torch.nn.Module:
     torch.manual_seed(0)
-    arguments: dict[str, Any] = {"in_channels": 2, "out_channels": 3, "width": 8, "spatial_dims": len(strides[0])}
+    arguments: dict[str, Any] = {"in_channels": 2, "out_channels": 3, "width": 8}
+    arguments["spatial_dims"] = len(strides[0]) if strides else 3
     return build_network(architecture, strides=strides, **(arguments | more))
 
 
@@ -164,4 +165,4 @@ def test_a_wrong_architecture_is_a_user_error(architecture: Architecture, messag
 )
 def test_impossible_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build(sample(), **({"strides": ISOTROPIC, "spatial_dims": 3} | arguments))
+        build(sample(), **({"strides": ISOTROPIC} | arguments | {"spatial_dims": arguments.get("spatial_dims", 3)}))

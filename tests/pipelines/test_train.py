@@ -79,7 +79,7 @@ def test_a_break_leaves_no_trace(
 
 
 def die_in_the_second_epoch(path: Path, rows: list[dict[str, float]]) -> None:
-    """Stand in for the writing of the history; the checkpoint of the epoch is on the disk by then."""
+    """Stand in for the writing of the history; the checkpoint of the first epoch is on the disk by then."""
     if len(rows) == 2:
         raise KeyboardInterrupt
 

@@ -120,8 +120,7 @@ def test_operations_of_weight_zero_are_not_held() -> None:
         return len(kept)
 
     one, two = held([1.0] + [0.0] * 7), held([0.5, 0.5] + [0.0] * 6)
-    alone = MixedOperation(SPACE.operations[:2], 4, [1, 1], 2)
-    mixed = alone
+    mixed = MixedOperation(SPACE.operations[:2], 4, [1, 1], 2)  # the same two alone
     assert 0 < one < two and held([0.5, 0.5]) == two
 
 
@@ -170,12 +169,11 @@ def test_gradient_of_a_selection_is_that_of_finite_differences() -> None:
     (gradient,) = torch.autograd.grad(loss(), selection["reduction"])
     row, option = (gradient.abs() == gradient.abs().max()).nonzero()[0].tolist()
     step, values = 1e-5, []
+    original = selection["reduction"].detach()
     for sign in (1, -1):
-        shifted = selection["reduction"].detach().clone()
-        shifted[row, option] += sign * step
-        selection["reduction"] = shifted
-        values.append(float(loss()))
-        shifted[row, option] -= sign * step
+        selection["reduction"] = original.clone()
+        selection["reduction"][row, option] += sign * step
+        values.append(float(loss().detach()))
     assert (values[0] - values[1]) / (2 * step) == pytest.approx(float(gradient[row, option]), rel=1e-4)
 
 

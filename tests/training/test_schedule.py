@@ -1,0 +1,40 @@
+"""The length of a run: counted, timed, written down."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from monai_nas.errors import UserError
+from monai_nas.training import Schedule, seconds_per_step
+from monai_nas.training.schedule import epochs_in
+
+
+def test_counts_follow_from_the_epochs() -> None:
+    schedule = Schedule(epoch_length=5, search_epochs=2, fixed_epochs=3)
+    assert (schedule.num_epochs, schedule.search_steps, schedule.total_steps) == (5, 10, 25)
+
+
+def test_it_survives_its_file(tmp_path: Path) -> None:
+    schedule = Schedule(5, 2, 3)
+    schedule.save(tmp_path / "schedule.json")
+    assert Schedule.load(tmp_path / "schedule.json") == schedule
+
+
+@pytest.mark.parametrize("content", ['{"epoch_length": 5}', '{"epoch_length": 5, "hours": 1}', "[1, 2, 3]", "3"])
+def test_another_file_is_refused_with_its_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "schedule.json").write_text(content)
+    with pytest.raises(UserError, match=r"schedule\.json: not a schedule"):
+        Schedule.load(tmp_path / "schedule.json")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step_seconds", "epochs"), [(100.0, 1.0, 10), (109.0, 1.0, 10), (5.0, 1.0, 1), (0.0, 1.0, 1)]
+)
+def test_whole_epochs_fit_and_one_at_least(seconds: float, step_seconds: float, epochs: int) -> None:
+    assert epochs_in(seconds, step_seconds, 10) == epochs
+
+
+def test_the_first_step_is_not_timed() -> None:
+    median = seconds_per_step(time.sleep, [0.5, 0.01, 0.02, 0.01])
+    assert 0.01 <= median < 0.1
