@@ -1,4 +1,4 @@
-"""Parameters, FLOPs and training memory of an architecture, on torch's meta device: shapes are followed, nothing runs."""
+"""Parameters, FLOPs and training memory of an architecture, on torch's meta device: only shapes are computed."""
 
 import copy
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,7 @@
 """Costs against torch's own counter, hand counts, and the paper's figures."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_whole_empty_network_by_hand() -> None:
 
 def test_architecture_and_its_network_cost_the_same() -> None:
     architecture = SPACE.sample(np.random.default_rng(0))
-    arguments = {"in_channels": 2, "out_channels": 3, "width": 8, "strides": [[2, 2], [2, 1]]}
+    arguments: dict[str, Any] = {"in_channels": 2, "out_channels": 3, "width": 8, "strides": [[2, 2], [2, 1]]}
     network = build_network(architecture, **arguments, spatial_dims=2)
     cost = architecture_cost(architecture.to_record(), **arguments, size=(16, 12), batch_size=2)
     assert cost == network_cost(network, 2, (16, 12), batch_size=2)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from monai_nas.errors import UserError
 from monai_nas.files import save_tensors, write_atomic
 
+logger = logging.getLogger(__name__)
+
 Scalars = dict[str, float]
 
 
@@ -27,7 +30,10 @@ def scalars(engine: Engine) -> Scalars:
 
 
 def attach_progress(engine: Engine, title: str, total_steps: int) -> None:
-    """Show a bar with the loss, the time elapsed and the time left while ``engine`` runs."""
+    """Show a bar with the loss, the time elapsed and the time left while ``engine`` runs.
+
+    Where standard output is no terminal, a line is logged at the end of each epoch instead.
+    """
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -41,6 +47,19 @@ def attach_progress(engine: Engine, title: str, total_steps: int) -> None:
     def update(engine: Engine) -> None:
         bar.update(task, completed=engine.state.iteration, loss=f"loss {scalars(engine)['loss']:.3f}")
 
+    def log_epoch(engine: Engine) -> None:
+        state, left = engine.state, bar.tasks[task].time_remaining
+        logger.info(
+            "%s: epoch %d of %s, loss %.3f, %s minutes left",
+            title,
+            state.epoch,
+            state.max_epochs,
+            scalars(engine)["loss"],
+            "?" if left is None else round(left / 60),
+        )
+
+    if not bar.console.is_terminal:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, log_epoch)
     engine.add_event_handler(Events.STARTED, bar.start)
     engine.add_event_handler(Events.ITERATION_COMPLETED, update)
     engine.add_event_handler(Events.COMPLETED, bar.stop)
@@ -124,11 +143,11 @@ def attach_loggers(engine: Engine, run: Path) -> None:
             loggers.append(MLflowLogger())
         except ModuleNotFoundError as error:
             raise UserError("MLFLOW_TRACKING_URI is set: pip install monai-nas[mlflow], or unset it") from error
-    for logger in loggers:
-        logger.attach_output_handler(
+    for target in loggers:
+        target.attach_output_handler(
             engine,
             event_name=Events.ITERATION_COMPLETED,
             tag="run",
             output_transform=lambda output: {name: float(value) for name, value in output.items()},
         )
-        engine.add_event_handler(Events.COMPLETED, logger.close)
+        engine.add_event_handler(Events.COMPLETED, target.close)

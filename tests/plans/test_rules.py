@@ -76,10 +76,10 @@ def test_budgeted_memory_is_what_a_search_step_was_measured_to_take() -> None:
     record = read_json(Path(__file__).parents[2] / "docs" / "results" / "step_memory.json")
     assert record["dtype"] == "float32" and record["estimated_max"] <= record["measured_growth_of_process"]
     assert record["measured_growth_of_process"] <= rules.BYTES_PER_VOXEL_PER_CHANNEL
-    assert rules.BYTES_PER_VOXEL_PER_CHANNEL <= 1.1 * record["measured_growth_of_process"]
+    assert 1.1 * record["measured_growth_of_process"] >= rules.BYTES_PER_VOXEL_PER_CHANNEL
 
 
 def test_search_step_still_keeps_what_was_measured() -> None:
     record = read_json(Path(__file__).parents[2] / "docs" / "results" / "step_memory.json")
-    now = estimates(4, 1, record["seed"])[0]
+    (now,) = estimates(4, 1, record["seed"])
     assert now == pytest.approx(record["estimated_mean"], rel=0.1)

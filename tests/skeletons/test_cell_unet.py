@@ -17,10 +17,10 @@ class Scale(nn.Module):
     def __init__(self, factor: float, stride: Sequence[int]) -> None:
         super().__init__()
         self.factor = factor
-        self.step = tuple(slice(None, None, step) for step in stride)
+        self.step = tuple(slice(None, None, step) for step in (1, 1, *stride))  # batch and channels as they are
 
     def forward(self, features: Tensor, weights: Tensor | None) -> Tensor:
-        return self.factor * features[(slice(None), slice(None), *self.step)]
+        return self.factor * features[self.step]
 
 
 def build(strides: list[list[int]], width: int = 8) -> CellUNetSkeleton:

@@ -74,7 +74,7 @@ class Mirror(nn.Module):
 
 def test_alpha_of_the_better_operation_rises(monkeypatch: pytest.MonkeyPatch) -> None:
     """A voxel's class follows from its own value; on the last edge the mirrored features must lose."""
-    monkeypatch.setitem(CANDIDATES._entries, "mirror", Mirror)  # type: ignore[arg-type]
+    monkeypatch.setitem(CANDIDATES._entries, "mirror", Mirror)
     space = CellUNetSpace(num_nodes=1, operations=("mirror", "identity"))
     search = build(BilevelConfig(alpha_rate=0.1, weight_rate=0.01), space, search_steps=40, total_steps=40)
     for step in range(40):

@@ -14,7 +14,7 @@ from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search
 from monai_nas.training import segmentation_loss
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
-ARGUMENTS = {"in_channels": 1, "out_channels": 3, "width": 8, "strides": [[2, 2, 2]]}
+ARGUMENTS: dict[str, Any] = {"in_channels": 1, "out_channels": 3, "width": 8, "strides": [[2, 2, 2]]}
 SEARCH_STEPS, TOTAL_STEPS = 3, 5
 strategies = pytest.mark.parametrize("name", list(STRATEGIES))
 

@@ -115,7 +115,12 @@ def test_operations_of_weight_zero_are_not_held() -> None:
 
     def held(weights: list[float]) -> int:
         kept: list[Tensor] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda kept: kept):
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             mixed(features, torch.tensor(weights))
         return len(kept)
 
@@ -144,7 +149,9 @@ def test_cells_of_a_type_share_the_draw_and_not_the_weights() -> None:
         for cell in stack:
             cell.register_forward_pre_hook(lambda module, inputs, cells=cells: cells.append(inputs[2]))
     supernet(image(), selection)
-    for cell_type, cells in zip(("reduction", "encoder_normal", "expansion", "decoder_normal"), seen.values(), strict=True):
+    for cell_type, cells in zip(
+        ("reduction", "encoder_normal", "expansion", "decoder_normal"), seen.values(), strict=True
+    ):
         assert len(cells) == 2 and all(weights is selection[cell_type] for weights in cells)
 
 

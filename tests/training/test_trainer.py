@@ -32,9 +32,7 @@ def build(
 ) -> SupervisedTrainer:
     """Return a trainer of one epoch over the batches."""
     learners = Learners(compute.place(model), config, compute)
-    return make_trainer(
-        learners, batches, config=config, num_epochs=1, epoch_length=len(batches), compute=compute
-    )
+    return make_trainer(learners, batches, config=config, num_epochs=1, epoch_length=len(batches), compute=compute)
 
 
 def test_rate_warms_up_and_ends_at_zero() -> None:
@@ -66,15 +64,11 @@ def test_learners_continue_where_they_were() -> None:
     config = TrainerConfig()
     whole, broken = Learners(network(), config, COMPUTE), Learners(network(), config, COMPUTE)
     for learners in (whole, broken):
-        make_trainer(
-            learners, [batch(0)], config=config, num_epochs=1, epoch_length=1, compute=COMPUTE
-        ).run()
+        make_trainer(learners, [batch(0)], config=config, num_epochs=1, epoch_length=1, compute=COMPUTE).run()
     resumed = Learners(nn.Sequential(nn.Conv3d(1, 4, 1), nn.LeakyReLU(), nn.Conv3d(4, 2, 1)), config, COMPUTE)
     resumed.load_state_dict(broken.state_dict())
     for learners in (whole, resumed):
-        make_trainer(
-            learners, [batch(1)], config=config, num_epochs=1, epoch_length=1, compute=COMPUTE
-        ).run()
+        make_trainer(learners, [batch(1)], config=config, num_epochs=1, epoch_length=1, compute=COMPUTE).run()
     for mine, theirs in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
