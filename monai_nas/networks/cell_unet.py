@@ -49,6 +49,10 @@ class CellUNet(CellUNetSkeleton):
         if not isinstance(num_nodes, int) or num_nodes < 1:  # from a file, so whatever JSON holds
             raise UserError(f"architecture setting num_nodes is {num_nodes!r}, must be a whole number from 1 on")
         CellUNetSpace(num_nodes=num_nodes, operations=tuple(CANDIDATES)).check(architecture)
+        if width % num_nodes:
+            raise UserError(
+                f"width {width} is no multiple of the {num_nodes} nodes of the architecture's cells: change the plan's"
+            )
         choices = dict(architecture.choices)
 
         def make_hole(

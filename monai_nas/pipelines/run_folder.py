@@ -50,6 +50,21 @@ class RunFolder:
             raise UserError(f"{self.path}: not empty and not a run: choose another --out")
         write_json(file, dict(settings))
 
+    def settle_plan(self, plan: Plan | None, cases: Sequence[Case], task: SegTask, folds: Mapping[str, Any]) -> Plan:
+        """Return the run's plan; at its start that is the given one, or the one the rules derive from the cases.
+
+        Raises:
+            UserError: when the given plan is another than the run's, or for other modalities or labels than the data.
+        """
+        file = self.path / "plan.json"
+        if not file.exists():
+            write_json(self.path / "folds.json", dict(folds))
+            plan_for(plan, cases, task).save(file)
+        settled = Plan.load(file)
+        if plan is not None and plan != settled:
+            raise UserError(f"{file}: differs from the plan given now: leave --plan out, or choose another --out")
+        return settled
+
     @property
     def finished(self) -> bool:
         """Whether the run is over: run.json is written last."""

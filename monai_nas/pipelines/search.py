@@ -15,8 +15,8 @@ from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.transforms import augmentation, build
 from monai_nas.errors import UserError
-from monai_nas.files import save_tensors, write_json
-from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, plan_for, sound_cases
+from monai_nas.files import save_tensors
+from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
 from monai_nas.tasks.splits import search_halves
@@ -94,10 +94,7 @@ def search(
     if run.finished:
         logger.info("%s: finished already", out)
         return
-    if not (out / "plan.json").exists():
-        write_json(out / "folds.json", folds)
-        plan_for(plan, learn, task).save(out / "plan.json")
-    plan = Plan.load(out / "plan.json")
+    plan = run.settle_plan(plan, learn, task, folds)
 
     items = {item["name"]: item for item in load_cases(learn, task, plan, progress=True)}
     halves = search_halves(list(items), seed)

@@ -17,9 +17,9 @@ from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.transforms import augmentation, build
-from monai_nas.files import load_weights, save_tensors, write_json
+from monai_nas.files import load_weights, save_tensors
 from monai_nas.networks import build_network
-from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, plan_for, sound_cases
+from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks.task import SegTask
 from monai_nas.training import (
@@ -91,10 +91,7 @@ def train(
     if run.finished:
         logger.info("%s: finished already", out)
         return
-    if not (out / "plan.json").exists():
-        write_json(out / "folds.json", folds)
-        plan_for(plan, learn, task).save(out / "plan.json")
-    plan = Plan.load(out / "plan.json")
+    plan = run.settle_plan(plan, learn, task, folds)
     run.write_network(architecture, plan)
 
     items = load_cases(learn, task, plan, progress=True)

@@ -78,6 +78,7 @@ def test_a_resumed_run_sees_the_same_batches_bit_for_bit(items: list[dict[str, A
     assert same(fresh[5:], batches(items, plan, start=5, steps=10))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on machines of one core
 def test_worker_processes_change_nothing(items: list[dict[str, Any]], plan: Plan) -> None:
     workers = dataclasses.replace(COMPUTE, workers=2)
     assert same(batches(items, plan, steps=4), batches(items, plan, steps=4, compute=workers))

@@ -113,6 +113,19 @@ def test_weights_of_another_network_are_refused(finished: Path, phantoms: Path, 
         run_training(phantoms, tmp_path / "run", plan, architecture=other, init=finished / "model.pt")
 
 
+def test_another_plan_is_not_continued(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    run_training(phantoms, tmp_path / "run", plan, epochs=1)
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(UserError, match=r"plan\.json: differs from the plan given now"):
+        run_training(phantoms, tmp_path / "run", dataclasses.replace(plan, batch_size=3), epochs=1)
+
+
+def test_nodes_must_divide_the_width(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    three = CellUNetSpace(num_nodes=3).sample(np.random.default_rng(0))
+    with pytest.raises(UserError, match="width 4 is no multiple of the 3 nodes"):
+        run_training(phantoms, tmp_path / "run", plan, architecture=three)
+
+
 def test_a_foreign_folder_is_refused(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="not empty and not a run"):
