@@ -59,6 +59,7 @@ def options(
     Start with `monai-nas demo`; then, on your own data: check, plan, search, bundle, predict, evaluate.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it logs what it raises, and that is told in one line
     logging.getLogger("monai_nas").setLevel(logging.WARNING if quiet else logging.INFO)
 
 

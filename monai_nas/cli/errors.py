@@ -49,5 +49,7 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(seen, OSError) and seen.errno in REMEDIES:
             place = f"{seen.filename}: " if seen.filename else ""
             return f"{place}{seen.strerror}: {REMEDIES[seen.errno]}"
+        if isinstance(seen, MemoryError) or type(seen).__name__ == "OutOfMemoryError":  # torch's, not imported here
+            return "out of memory: make a plan with a smaller --memory, and start the run again with it"
         seen = seen.__cause__
     return None

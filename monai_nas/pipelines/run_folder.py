@@ -37,6 +37,8 @@ class RunFolder:
             UserError: when it holds a run with other settings, or something else than a run.
         """
         file = self.path / "settings.json"
+        for unfinished in self.path.glob(".*.tmp"):  # what a kill left of write_atomic
+            unfinished.unlink()
         if file.exists():
             before = read_json(file)
             changed = [key for key in settings if before.get(key) != settings[key]]
