@@ -64,6 +64,8 @@ class Architecture:
             raise UserError(f"{source}: not an architecture, {', '.join(missing)} missing: use a RUN/architecture.json")
         if record["format"] != FORMAT:
             raise UserError(f"{source}: architecture format {record['format']!r}, this version reads format {FORMAT}")
+        if not isinstance(record["space"], str):
+            raise UserError(f"{source}: architecture space {record['space']!r} is no name: use a RUN/architecture.json")
         if not all(isinstance(record[key], Mapping) for key in ("settings", "choices")):
             raise UserError(f"{source}: 'settings' and 'choices' must be objects: use a RUN/architecture.json")
         return cls.create(record["space"], record["settings"], record["choices"])

@@ -1,4 +1,4 @@
-"""Where and in which number format to run: device, autocast dtype, memory layout, threads. One place decides."""
+"""Where and in which number format to run: device, autocast dtype, memory layout, workers. One place decides."""
 
 import os
 from contextlib import AbstractContextManager
@@ -42,7 +42,9 @@ class Compute:
         return torch.channels_last_3d if spatial_dims == 3 else torch.channels_last
 
     def place(self, item: Placed, spatial_dims: int = 3) -> Placed:
-        """Move a network or a batch (B, C, H, W[, D]) to the device, in its layout."""
+        """Move a network of ``spatial_dims``, or a batch (B, C, H, W[, D]), to the device, in its layout."""
+        if isinstance(item, Tensor):
+            spatial_dims = item.ndim - 2
         return item.to(device=self.device, memory_format=self.layout(spatial_dims))  # type: ignore[call-overload]
 
 
@@ -55,7 +57,7 @@ def choose_compute(low_precision: bool = True, device: str | None = None) -> Com
 
     Returns:
         bfloat16 where the processor multiplies it in hardware (AMX or AVX-512 BF16) or the GPU does (compute
-        capability 8 and later), float16 on older GPUs, float32 elsewhere; channels-last with 16 bits, where the
+        capability 8 and later), float16 on older GPUs, float32 elsewhere; always channels-last, where the
         convolutions want it (on this project's CPUs 1.3-3 times faster than contiguous; see docs/decisions/0004).
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -64,6 +66,9 @@ def choose_compute(low_precision: bool = True, device: str | None = None) -> Com
         dtype = torch.bfloat16 if torch.cuda.get_device_capability(chosen)[0] >= 8 else torch.float16
     elif low_precision and chosen.type == "cpu" and _cpu_multiplies_bfloat16():
         dtype = torch.bfloat16
+    if chosen.type == "cuda":  # TF32 rounds to 10 bits; what repeats exactly is chosen over what a benchmark finds
+        torch.backends.cudnn.allow_tf32 = low_precision
+        torch.backends.cudnn.deterministic = True
     workers = min(8, (os.cpu_count() or 1) - 1) if chosen.type == "cuda" else 0
     return Compute(device=chosen, dtype=dtype, channels_last=True, workers=workers)
 

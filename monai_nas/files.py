@@ -99,6 +99,6 @@ def load_weights(network: "nn.Module", path: Path) -> None:
     if wrong:
         raise UserError(
             f"{path}: weights of another network ({len(wrong)} tensors differ, first {wrong[0]}): "
-            "use the model.pt that was written with this architecture"
+            "use the model.pt that was written with this architecture, and its plan.json"
         )
     network.load_state_dict(weights)

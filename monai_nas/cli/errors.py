@@ -19,6 +19,7 @@ REMEDIES = {
     errno.ENOTDIR: "choose another path",
     errno.EISDIR: "choose another path",
 }
+OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory")  # torch's, on a GPU and on a processor
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(seen, OSError) and seen.errno in REMEDIES:
             place = f"{seen.filename}: " if seen.filename else ""
             return f"{place}{seen.strerror}: {REMEDIES[seen.errno]}"
-        if isinstance(seen, MemoryError) or type(seen).__name__ == "OutOfMemoryError":  # torch's, not imported here
+        if isinstance(seen, MemoryError) or any(sign in repr(seen) for sign in OUT_OF_MEMORY):
             return "out of memory: make a plan with a smaller --memory, and start the run again with it"
         seen = seen.__cause__
     return None

@@ -1,5 +1,6 @@
 """The options that several verbs share, each described once, and the reading of their values."""
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,8 +46,8 @@ def time_budget(minutes: float | None, epochs: int | None) -> tuple[float | None
     """
     if minutes is not None and epochs is not None:
         raise UserError(f"--minutes {minutes:g} and --epochs {epochs}: give one of the two")
-    if minutes is not None and not minutes > 0:
-        raise UserError(f"--minutes {minutes:g}: must be more than 0")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UserError(f"--minutes {minutes:g}: must be more than 0 and finite")
     if epochs is not None and epochs < 1:
         raise UserError(f"--epochs {epochs}: must be 1 or more")
     return (DEFAULT_MINUTES if minutes is None and epochs is None else minutes), epochs
@@ -75,6 +76,8 @@ def compute_of(float32: bool, device: str | None) -> "Compute":
         chosen = torch.device(device) if device is not None else None
     except RuntimeError as error:
         raise UserError(f"--device {device}: no such device: use cpu, cuda or cuda:1") from error
+    if chosen is not None and chosen.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {device}: not supported: use cpu, cuda or cuda:1")
     if chosen is not None and chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices: use cpu")
     return choose_compute(low_precision=not float32, device=device)

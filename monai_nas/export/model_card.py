@@ -138,7 +138,11 @@ def data_license(task: SegTask) -> str:
 
 def _provenance(run: FinishedRun) -> str:
     """Return the run's own record of data, code and versions, one line each."""
-    kept_out = "none" if run.facts.get("fold") is None else f"{run.facts['fold']} of seed {run.fold_seed}"
+    kept_out = (
+        "none, so that configs/evaluate.json scores cases the weights were trained on"
+        if run.facts.get("fold") is None
+        else f"{run.facts['fold']} of seed {run.fold_seed}"
+    )
     lines = [f"- fold kept out: {kept_out}"]
     facts = {**run.facts, **run.facts.get("environment", {})}
     lines += [f"- {key}: {_flat(facts[key])}" for key in ("strategy", "commit", "versions") if key in facts]

@@ -237,6 +237,7 @@ def multi_gpu_config() -> dict[str, Any]:
             "_target_": "torch.nn.parallel.DistributedDataParallel",
             "module": "$@network_def.to(@device)",
             "device_ids": "$[@device] if @device.type == 'cuda' else None",
+            "find_unused_parameters": True,  # a cell may leave one of its two inputs unread
         },
         "train::sampler": {
             "_target_": "monai.data.DistributedSampler",

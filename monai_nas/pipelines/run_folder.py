@@ -37,8 +37,9 @@ class RunFolder:
             UserError: when it holds a run with other settings, or something else than a run.
         """
         file = self.path / "settings.json"
-        for unfinished in self.path.glob(".*.tmp"):  # what a kill left of write_atomic
-            unfinished.unlink()
+        for name in ("settings.json", "checkpoint.pt", "model.pt"):
+            for unfinished in self.path.glob(f".{name}.*.tmp"):  # what a kill left of write_atomic
+                unfinished.unlink()
         if file.exists():
             before = read_json(file)
             changed = [key for key in settings if before.get(key) != settings[key]]
@@ -47,25 +48,32 @@ class RunFolder:
                     f"{file}: this run was started with {changed[0]} {before.get(changed[0])!r}, now "
                     f"{settings[changed[0]]!r}: repeat the first command to continue it, or choose another --out"
                 )
+            if self.finished:
+                (self.path / "checkpoint.pt").unlink(missing_ok=True)  # where a kill came between the two
             return
         if self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(f"{self.path}: not empty and not a run: choose another --out")
         write_json(file, dict(settings))
 
-    def settle_plan(self, plan: Plan | None, cases: Sequence[Case], task: SegTask, folds: Mapping[str, Any]) -> Plan:
-        """Return the run's plan; at its start that is the given one, or the one the rules derive from the cases.
+    def choose_plan(self, plan: Plan | None, cases: Sequence[Case], task: SegTask) -> Plan:
+        """Return the run's plan; before its start the given one, or the one the rules derive from the cases.
 
         Raises:
             UserError: when the given plan is another than the run's, or for other modalities or labels than the data.
         """
         file = self.path / "plan.json"
         if not file.exists():
-            write_json(self.path / "folds.json", dict(folds))
-            plan_for(plan, cases, task).save(file)
-        settled = Plan.load(file)
-        if plan is not None and plan != settled:
+            return plan_for(plan, cases, task)
+        kept = Plan.load(file)
+        if plan is not None and plan != kept:
             raise UserError(f"{file}: differs from the plan given now: leave --plan out, or choose another --out")
-        return settled
+        return kept
+
+    def keep(self, plan: Plan, folds: Mapping[str, Any]) -> None:
+        """Write the folds and the plan down, where that has not been done."""
+        if not (self.path / "plan.json").exists():
+            write_json(self.path / "folds.json", dict(folds))
+            plan.save(self.path / "plan.json")
 
     @property
     def finished(self) -> bool:

@@ -4,18 +4,18 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Events
 from monai.inferers import SlidingWindowInferer
 
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.transforms import augmentation, build
 from monai_nas.errors import UserError
-from monai_nas.files import save_tensors
+from monai_nas.files import read_json, save_tensors, write_json
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
@@ -35,7 +35,7 @@ from monai_nas.training.schedule import epochs_in
 logger = logging.getLogger(__name__)
 
 SEARCH_SHARE = 0.4  # of the time; the rest trains the weights of the architecture found
-TIMED_STEPS = 4
+TIMED_STEPS = 6  # of each phase
 CHECKPOINT_SECONDS = 60.0
 GAP_CASES, GAP_DRAWS = 8, 4  # on which sampled and extracted networks are compared at the end
 
@@ -78,6 +78,7 @@ def search(
     cases = sound_cases(data, task)
     learn, held, folds = fold_cases(cases, fold)
     run = RunFolder(out)
+    plan = run.choose_plan(plan, learn, task)
     run.open(
         {
             "verb": "search",
@@ -94,7 +95,7 @@ def search(
     if run.finished:
         logger.info("%s: finished already", out)
         return
-    plan = run.settle_plan(plan, learn, task, folds)
+    run.keep(plan, folds)
 
     items = {item["name"]: item for item in load_cases(learn, task, plan, progress=True)}
     halves = search_halves(list(items), seed)
@@ -130,6 +131,11 @@ def search(
     engine = search_engine(searcher)
     attach_progress(engine, "search", schedule.total_steps)
     attach_loggers(engine, out)
+    unseen = load_cases(held[:GAP_CASES], task, plan) if held else alpha_half[:GAP_CASES]
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED(once=schedule.search_epochs),
+        lambda: write_json(out / "gap.json", sampling_gap(searcher, unseen, plan, compute)),
+    )
     attach_record(
         engine,
         run=out,
@@ -160,7 +166,7 @@ def search(
         "steps": schedule.total_steps,
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
-    unseen = load_cases(held[:GAP_CASES], task, plan) if held else alpha_half[:GAP_CASES]
+    facts["before_last_phase"] = read_json(out / "gap.json")
     run.finish(facts | sampling_gap(searcher, unseen, plan, compute), compute)
 
 
@@ -200,9 +206,11 @@ def search_batches(
 
     sampling = schedule.search_steps
     pairs = zip(stream(weight_half, 1, start, sampling), stream(alpha_half, 2, start, sampling), strict=True)
-    fixed = ((batch, None) for batch in stream(everything, 3, max(start, sampling), schedule.total_steps))
-    for step, (weight_batch, alpha_batch) in enumerate(chain(pairs, fixed), start):
+    for step, (weight_batch, alpha_batch) in enumerate(pairs, start):
         yield SearchBatch(step, weight_batch, alpha_batch)
+    first = max(start, sampling)  # only now, as worker processes start to read ahead when a stream is made
+    for step, batch in enumerate(stream(everything, 3, first, schedule.total_steps), first):
+        yield SearchBatch(step, batch, None)
 
 
 def fix_schedule(
@@ -223,12 +231,12 @@ def fix_schedule(
     seconds = minutes * 60
     trial = Schedule(TIMED_STEPS, 1, 1)
     searcher, stream = fresh(trial), batches(trial, 0)
-    timed = [next(stream) for _ in range(trial.total_steps)]
-    sampling = seconds_per_step(searcher.step, timed[:TIMED_STEPS])
+    sampling = seconds_per_step(searcher.step, stream, TIMED_STEPS)
+    epoch_length = min(epoch_length, max(1, int(seconds * share / sampling)))  # large tasks: less than all cases
     search_epochs = epochs_in(seconds * share, sampling, epoch_length)
     if not settle:
         return Schedule(epoch_length, search_epochs, 0)
-    fixed = seconds_per_step(searcher.step, timed[TIMED_STEPS:])
+    fixed = seconds_per_step(searcher.step, stream, TIMED_STEPS)
     logger.info("a step takes %.2f s while operations are sampled, %.2f s with one network", sampling, fixed)
     return Schedule(epoch_length, search_epochs, epochs_in(seconds * (1 - share), fixed, epoch_length))
 

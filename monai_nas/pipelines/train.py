@@ -1,5 +1,6 @@
 """Train: from an architecture to a network with its weights, in a RUN folder."""
 
+import hashlib
 import logging
 import math
 import statistics
@@ -75,12 +76,23 @@ def train(
     cases = sound_cases(data, task)
     learn, held, folds = fold_cases(cases, fold)
     run = RunFolder(out)
+    plan = run.choose_plan(plan, learn, task)
+
+    def fresh() -> Learners:
+        torch.manual_seed(seed)  # the fresh weights
+        network = build_network(architecture, **network_arguments(plan))
+        if init is not None:
+            load_weights(network, init)
+        return Learners(compute.place(network, len(plan.patch_size)), config, compute)
+
+    config = TrainerConfig()
+    fresh()  # an architecture or weights that do not fit show here, before anything is written
     run.open(
         {
             "verb": "train",
             "architecture": architecture.to_record(),
             "data": data.resolve().name,
-            "init": init is not None,
+            "init": None if init is None else hashlib.sha256(init.read_bytes()).hexdigest(),
             "seed": seed,
             "minutes": minutes,
             "epochs": epochs,
@@ -91,19 +103,11 @@ def train(
     if run.finished:
         logger.info("%s: finished already", out)
         return
-    plan = run.settle_plan(plan, learn, task, folds)
+    run.keep(plan, folds)
     run.write_network(architecture, plan)
 
     items = load_cases(learn, task, plan, progress=True)
     transform = build(augmentation(task, plan))
-    config = TrainerConfig()
-
-    def fresh() -> Learners:
-        torch.manual_seed(seed)  # the fresh weights
-        network = build_network(architecture, **network_arguments(plan))
-        if init is not None:
-            load_weights(network, init)
-        return Learners(compute.place(network, len(plan.patch_size)), config, compute)
 
     def trainer_of(learners: Learners, schedule: Schedule, epoch: int) -> SupervisedTrainer:
         batches = training_batches(
@@ -129,7 +133,9 @@ def train(
         if epochs is None:
             step_seconds = time_steps(trainer_of(fresh(), Schedule(TIMED_STEPS, 0, 1), 0))
             logger.info("a step takes %.2f s", step_seconds)
-            epochs = epochs_in(60 * (minutes or 0.0), step_seconds, epoch_length)
+            seconds = 60 * (minutes or 0.0)
+            epoch_length = min(epoch_length, max(1, int(seconds / step_seconds)))  # large tasks: less than all cases
+            epochs = epochs_in(seconds, step_seconds, epoch_length)
         Schedule(epoch_length, 0, epochs).save(out / "schedule.json")
     schedule = Schedule.load(out / "schedule.json")
 
@@ -157,7 +163,7 @@ def train(
         )
         trainer.run()
 
-    save_tensors(out / "model.pt", learners.network.state_dict())
+    save_tensors(out / "model.pt", {name: value.cpu() for name, value in learners.network.state_dict().items()})
     facts: dict[str, Any] = {
         "verb": "train",
         "task": task.name,

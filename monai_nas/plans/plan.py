@@ -106,15 +106,15 @@ class Plan:
             raise UserError(f"{source}: plan format {record['format']!r}, this version reads {FORMAT}: {remedy}")
         summary = record["fingerprint"]
         _check_keys(summary, {field.name for field in fields(FingerprintSummary)}, f"{source}: fingerprint", remedy)
-        for rule in record["intensity"]:
-            _check_keys(rule, {field.name for field in fields(IntensityRule)}, f"{source}: intensity", remedy)
         task = SegTask.from_record(record["task"], source)
         plain = {key: _tuples(value) for key, value in record.items() if key not in ("format", "task", "reasons")}
         try:
+            for rule in record["intensity"]:
+                _check_keys(rule, {field.name for field in fields(IntensityRule)}, f"{source}: intensity", remedy)
             plain["intensity"] = tuple(IntensityRule(**rule) for rule in record["intensity"])
             plain["fingerprint"] = FingerprintSummary(**{key: _tuples(value) for key, value in summary.items()})
             return cls(task=task, reasons=tuple(record["reasons"].items()), **plain)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, IndexError, ZeroDivisionError) as error:
             raise UserError(f"{source}: {error}: correct it, or {remedy}") from error
 
     def save(self, path: Path) -> None:

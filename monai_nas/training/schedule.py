@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,17 @@ def epochs_in(seconds: float, step_seconds: float, epoch_length: int) -> int:
     return max(1, int(seconds / (step_seconds * epoch_length)))
 
 
-def seconds_per_step(step: Callable[[Any], object], batches: list[Any]) -> float:
-    """Return the median duration of a step in seconds; the first, which warms caches up, is left out.
+def seconds_per_step(step: Callable[[Any], object], batches: Iterator[Any], count: int) -> float:
+    """Return the mean duration of a step and of its batch in seconds; the first, which warms caches up, is left out.
 
     Args:
         step: runs one step, on objects made for timing alone.
-        batches: at least two.
+        batches: of which the next ``count`` are taken.
+        count: at least two. The mean, as steps that draw operations differ in cost and their costs add up.
     """
     durations = []
-    for batch in batches:
+    for _ in range(count):
         start = time.perf_counter()
-        step(batch)
+        step(next(batches))
         durations.append(time.perf_counter() - start)
-    return statistics.median(durations[1:])
+    return statistics.fmean(durations[1:])
