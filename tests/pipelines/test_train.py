@@ -111,6 +111,7 @@ def test_weights_of_another_network_are_refused(finished: Path, phantoms: Path, 
     other = CellUNetSpace(num_nodes=2).sample(np.random.default_rng(2))
     with pytest.raises(UserError, match=r"model\.pt: weights of another network"):
         run_training(phantoms, tmp_path / "run", plan, architecture=other, init=finished / "model.pt")
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_plan_is_not_continued(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
@@ -124,6 +125,7 @@ def test_nodes_must_divide_the_width(phantoms: Path, plan: Plan, tmp_path: Path)
     three = CellUNetSpace(num_nodes=3).sample(np.random.default_rng(0))
     with pytest.raises(UserError, match="width 4 is no multiple of the 3 nodes"):
         run_training(phantoms, tmp_path / "run", plan, architecture=three)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_foreign_folder_is_refused(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
