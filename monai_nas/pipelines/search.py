@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
-from monai.inferers import SlidingWindowInferer
+from monai.inferers import SimpleInferer
+from monai.transforms import ResizeWithPadOrCropd
 
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases, training_batches
@@ -250,10 +251,13 @@ def sampling_gap(searcher: SearchStrategy, items: Items, plan: Plan, compute: Co
         plan: gives the window.
         compute: where to run.
     """
-    inferer = SlidingWindowInferer(roi_size=plan.patch_size, sw_batch_size=1, overlap=0.25)
+    fit = ResizeWithPadOrCropd(
+        keys=("image", "label"), spatial_size=plan.patch_size
+    )  # whole scans take long
+    patches = [fit({key: item[key] for key in ("image", "label")}) for item in items]
 
     def score(network: Callable[..., torch.Tensor]) -> float:
-        return mean_dice(network, items, num_classes=plan.task.num_classes, inferer=inferer, compute=compute)
+        return mean_dice(network, patches, num_classes=plan.task.num_classes, inferer=SimpleInferer(), compute=compute)
 
     extracted = score(compute.place(searcher.network().eval(), len(plan.patch_size)))
     sampled = [score(searcher.sampled(draw)) for draw in range(GAP_DRAWS)]
