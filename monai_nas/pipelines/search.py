@@ -251,10 +251,8 @@ def sampling_gap(searcher: SearchStrategy, items: Items, plan: Plan, compute: Co
         plan: gives the window.
         compute: where to run.
     """
-    fit = ResizeWithPadOrCropd(
-        keys=("image", "label"), spatial_size=plan.patch_size
-    )  # whole scans take long
-    patches = [fit({key: item[key] for key in ("image", "label")}) for item in items]
+    fit = ResizeWithPadOrCropd(keys=("image", "label"), spatial_size=plan.patch_size)  # whole scans take long
+    patches: list[Any] = [fit({key: item[key] for key in ("image", "label")}) for item in items]
 
     def score(network: Callable[..., torch.Tensor]) -> float:
         return mean_dice(network, patches, num_classes=plan.task.num_classes, inferer=SimpleInferer(), compute=compute)
