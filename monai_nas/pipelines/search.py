@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from monai_nas.training.schedule import epochs_in
 logger = logging.getLogger(__name__)
 
 SEARCH_SHARE = 0.4  # of the time; the rest trains the weights of the architecture found
+SAMPLING_PATCH_SHARE = 0.6  # of each axis of the patch, while operations are sampled
+MIN_SAMPLING_EXTENT = 3  # voxels of the deepest level, what its convolutions see
 TIMED_STEPS = 6  # of each phase
 CHECKPOINT_SECONDS = 60.0
 GAP_CASES, GAP_DRAWS = 8, 4  # on which sampled and extracted networks are compared at the end
@@ -189,14 +192,14 @@ def search_batches(
     start: int,
     compute: Compute,
 ) -> Iterator[SearchBatch]:
-    """Yield the batches from step ``start`` on: two halves while operations are sampled, then all cases."""
-    transform = build(augmentation(plan.task, plan))
+    """Yield the batches from step ``start`` on: two halves in small patches while operations are sampled, then all."""
+    small, full = (build(augmentation(plan.task, each)) for each in (sampling_plan(plan), plan))
 
     def stream(items: Items, offset: int, first: int, last: int) -> Iterator[dict[str, torch.Tensor]]:
         return iter(
             training_batches(
                 items,
-                transform,
+                full if items is everything else small,
                 batch_size=plan.batch_size,
                 seed=seed + offset,
                 start_step=min(first, last),
@@ -212,6 +215,20 @@ def search_batches(
     first = max(start, sampling)  # only now, as worker processes start to read ahead when a stream is made
     for step, batch in enumerate(stream(everything, 3, first, schedule.total_steps), first):
         yield SearchBatch(step, batch, None)
+
+
+def sampling_plan(plan: Plan) -> Plan:
+    """Return the plan with the patches of the steps that sample: about a fifth of the voxels.
+
+    What an alpha learns from is the number of draws far more than the number of voxels each is judged by, and steps on
+    small patches are that much cheaper. No axis of the deepest level gets fewer than ``MIN_SAMPLING_EXTENT`` voxels.
+    """
+    units = [math.prod(stride[axis] for stride in plan.strides) for axis in range(len(plan.patch_size))]
+    x, y, z = (
+        min(length, max(MIN_SAMPLING_EXTENT, round(SAMPLING_PATCH_SHARE * length / unit)) * unit)
+        for length, unit in zip(plan.patch_size, units, strict=True)
+    )
+    return replace(plan, patch_size=(x, y, z))
 
 
 def fix_schedule(

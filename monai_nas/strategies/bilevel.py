@@ -27,6 +27,7 @@ class BilevelConfig:
     weight_rate: float = 2e-3  # Adam on normalised edges; the paper's 0.025 is for betas of its own
     alpha_rate: float = 0.03  # paper 0.003; a search of minutes has a hundredth of its steps
     alpha_betas: tuple[float, float] = (0.5, 0.999)  # scnas.txt, section 4
+    warmup_share: float = 0.25  # of the sampling steps: alphas wait until the weights of all candidates mean something
     temperature_start: float = 1.0
     temperature_end: float = 0.05
     plateau_epochs: int = 20  # scnas.txt, section 4: divide the rate by 10 when the training loss stalls so long
@@ -37,7 +38,7 @@ class Bilevel(SearchStrategy):
     """Gradient-based stochastic bi-level optimisation (SCNAS, Kim et al. 2019, algorithms 1 and 2, equations 1-4).
 
     Each step draws two operations an edge and cell type, updates the weights on one batch and then the alphas on a
-    batch of other cases, with the same draw. From ``search_steps`` on the selection is the argmax, only weights are
+    batch of other cases, with the same draw; in a warm-up it updates the weights alone. From ``search_steps`` on the selection is the argmax, only weights are
     updated, and their rate falls to zero on a cosine: annealing makes each draw one-hot but not all draws equal, and
     the last phase closes what is left of the gap between the sampled and the final network.
 
@@ -85,12 +86,14 @@ class Bilevel(SearchStrategy):
         self.supernet.train()
         if batch.alpha_batch is None:
             return self._settle(batch)
-        self.temperature = temperature_at(
-            batch.step / max(1, self.search_steps - 1), self.config.temperature_start, self.config.temperature_end
-        )
+        warmup_steps = int(self.config.warmup_share * self.search_steps)
+        progress = max(0, batch.step - warmup_steps) / max(1, self.search_steps - 1 - warmup_steps)
+        self.temperature = temperature_at(progress, self.config.temperature_start, self.config.temperature_end)
         selection = self.sample(batch.step)
         fixed = {name: weights.detach() for name, weights in selection.items()}
         loss = self._descend(self.weight_optimizer, batch.weight_batch, fixed)
+        if batch.step < warmup_steps:
+            return {"loss": loss}
         with self._frozen_weights():
             alpha_loss = self._descend(self.alpha_optimizer, batch.alpha_batch, selection)
         return {"loss": loss, "alpha_loss": alpha_loss}

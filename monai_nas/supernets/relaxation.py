@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+NEGLIGIBLE_WEIGHT = 2.0**-12  # lost when bfloat16, of 8 significant bits, adds it to its partner
+
 
 def sample_gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Draw standard Gumbel noise, -log(-log(u)) with u uniform in (0, 1)."""
@@ -34,6 +36,8 @@ def pair_weights(logits: Tensor, pair: Tensor) -> Tensor:
     """Return the softmax over the two sampled logits, zero elsewhere (scnas.txt, algorithm 2, last line of the loop).
 
     z[o1] / (z[o1] + z[o2]) with z a softmax equals the softmax over the two logits, which does not under- or overflow.
+    A weight under ``NEGLIGIBLE_WEIGHT`` becomes exactly 0 and its partner exactly 1, without a gradient, so that the
+    lesser operation is neither computed nor held.
 
     Args:
         logits: (alpha + noise) / temperature, (E, O); gradients flow into it.
@@ -43,6 +47,8 @@ def pair_weights(logits: Tensor, pair: Tensor) -> Tensor:
         Weights (E, O), rows sum to 1.
     """
     two = logits.gather(1, pair).softmax(dim=1)
+    decided = two.detach().amin(dim=1, keepdim=True) < NEGLIGIBLE_WEIGHT
+    two = torch.where(decided, two.detach().round(), two)
     return torch.zeros_like(logits).scatter(1, pair, two)
 
 
@@ -55,7 +61,7 @@ def sample_two_operations(alphas: Tensor, temperature: float, generator: torch.G
         generator: source of the draws.
 
     Returns:
-        Weights (E, O), two of each row non-zero (one where the other underflows to exactly 0).
+        Weights (E, O), two of each row non-zero (one where the other is negligible).
 
     Raises:
         ValueError: when the temperature is outside (0, 10].

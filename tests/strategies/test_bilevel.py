@@ -33,15 +33,18 @@ def search_batch(step: int, weights: int | None = None, alphas: int | None = Non
     )
 
 
+AT_ONCE = BilevelConfig(warmup_share=0.0)  # alphas learn from the first step on
+
+
 def build(
-    config: BilevelConfig | None = None, space: CellUNetSpace = SPACE, search_steps: int = 4, total_steps: int = 8
+    config: BilevelConfig = AT_ONCE, space: CellUNetSpace = SPACE, search_steps: int = 4, total_steps: int = 8
 ) -> Bilevel:
     torch.manual_seed(0)
     supernet = CellUNetSupernet(space, in_channels=1, out_channels=2, width=4, strides=[[2, 2, 2]])
     return Bilevel(
         COMPUTE.place(supernet),
         loss=segmentation_loss(),
-        config=config or BilevelConfig(),
+        config=config,
         search_steps=search_steps,
         total_steps=total_steps,
         seed=0,
@@ -76,7 +79,7 @@ def test_alpha_of_the_better_operation_rises(monkeypatch: pytest.MonkeyPatch) ->
     """A voxel's class follows from its own value; on the last edge the mirrored features must lose."""
     monkeypatch.setitem(CANDIDATES._entries, "mirror", Mirror)
     space = CellUNetSpace(num_nodes=1, operations=("mirror", "identity"))
-    search = build(BilevelConfig(alpha_rate=0.1, weight_rate=0.01), space, search_steps=40, total_steps=40)
+    search = build(replace(AT_ONCE, alpha_rate=0.1, weight_rate=0.01), space, search_steps=40, total_steps=40)
     for step in range(40):
         search.step(search_batch(step))
     last = search.supernet.alphas()["decoder_normal"][1].detach()  # reads the skip
@@ -97,7 +100,7 @@ def test_weights_learn_from_the_weight_batch_only() -> None:
 def test_alphas_learn_from_the_alpha_batch_only() -> None:
     results = []
     for weights in (0, 4):
-        search = build(BilevelConfig(weight_rate=0.0))
+        search = build(replace(AT_ONCE, weight_rate=0.0))
         search.step(search_batch(0, weights=weights, alphas=1))
         results.append(search)
     assert torch.equal(alphas_of(results[0]), alphas_of(results[1]))
@@ -116,13 +119,26 @@ def test_alpha_step_leaves_no_gradient_on_weights_of_undrawn_operations() -> Non
 
 
 def test_temperature_falls_over_the_sampling_phase() -> None:
-    config = BilevelConfig(temperature_start=2.0, temperature_end=0.02)
+    config = replace(AT_ONCE, temperature_start=2.0, temperature_end=0.02)
     search = build(config, search_steps=5)
     seen = []
     for step in range(5):
         search.step(search_batch(step))
         seen.append(search.temperature)
     assert seen[0] == 2.0 and seen[-1] == pytest.approx(0.02) and seen == sorted(seen, reverse=True)
+
+
+def test_alphas_wait_at_the_hottest_until_the_warmup_is_over() -> None:
+    search = build(BilevelConfig(warmup_share=0.5), search_steps=8)
+    fresh = alphas_of(search)
+    for step in range(4):
+        assert set(search.step(search_batch(step))) == {"loss"}
+        assert search.temperature == search.config.temperature_start
+    assert torch.equal(alphas_of(search), fresh)
+    for step in range(4, 8):
+        assert set(search.step(search_batch(step))) == {"loss", "alpha_loss"}
+    assert search.temperature == pytest.approx(search.config.temperature_end)
+    assert not torch.equal(alphas_of(search), fresh)
 
 
 def test_settling_trains_the_argmax_alone() -> None:
@@ -144,7 +160,7 @@ def test_settling_trains_the_argmax_alone() -> None:
 
 
 def test_rate_falls_when_the_loss_stalls() -> None:
-    search = build(BilevelConfig(plateau_epochs=2))
+    search = build(replace(AT_ONCE, plateau_epochs=2))
     search.step(search_batch(0))
     rates = [search.end_epoch(1.0)["weight_rate"] for _ in range(5)]
     rate = search.config.weight_rate
@@ -173,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice() -> None:
 
 
 def test_loss_falls() -> None:
-    search = build(replace(BilevelConfig(), weight_rate=0.03), search_steps=30, total_steps=60)
+    search = build(replace(AT_ONCE, weight_rate=0.03), search_steps=30, total_steps=60)
     losses = [search.step(search_batch(step))["loss"] for step in range(30)]
     losses += [search.step(SearchBatch(step, batch(step), None))["loss"] for step in range(30, 60)]
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])

@@ -48,6 +48,15 @@ def test_weights_of_the_pair_are_renormalised_relaxed_weights() -> None:
     assert (weights != 0).sum() == 4
 
 
+def test_a_weight_lost_in_rounding_is_exactly_zero() -> None:
+    for gap, negligible in ((8.0, False), (8.6, True)):  # weights 2^-11.5 and 2^-12.4
+        logits = torch.tensor([[gap, 0.0, 1.0]], requires_grad=True)
+        weights = pair_weights(logits, torch.tensor([[0, 1]]))
+        assert (weights[0, 1] == 0.0 and weights[0, 0] == 1.0) == negligible
+        (gradient,) = torch.autograd.grad(weights[0, 0], logits)
+        assert (not gradient.any()) == negligible
+
+
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
 def test_gradient_is_the_closed_form(temperature: float) -> None:
     """d zhat[o1] / d alpha[o1] = z[o1] z[o2] / (z[o1] + z[o2])^2 / tau, its negative for o2, zero elsewhere."""
@@ -94,7 +103,7 @@ def test_a_draw_has_two_operations_an_edge_and_follows_its_seed() -> None:
 
 
 def test_a_cold_draw_is_one_hot_and_finite() -> None:
-    """Annealing reduces the operations computed from two to one: the lesser weight underflows to exactly zero."""
+    """Annealing reduces the operations computed from two to one: the lesser weight becomes exactly zero."""
     alphas = torch.zeros(200, 8, requires_grad=True)
     weights = sample_two_operations(alphas, 1e-4, generator())
     assert ((weights == 1).sum(dim=1) == 1).float().mean() > 0.95
