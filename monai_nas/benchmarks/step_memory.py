@@ -17,7 +17,7 @@ from monai_nas.cost import network_cost
 from monai_nas.files import write_json
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
-from monai_nas.strategies import STRATEGIES, SearchBatch
+from monai_nas.strategies import STRATEGIES, BilevelConfig, SearchBatch
 from monai_nas.supernets import CellUNetSupernet, Selection, sample_two_operations
 from monai_nas.training import segmentation_loss
 
@@ -71,6 +71,7 @@ def measured(low_precision: bool, seed: int) -> float:
         loss=segmentation_loss(),
         search_steps=MEASURED_STEPS,
         total_steps=MEASURED_STEPS,
+        config=BilevelConfig(warmup_share=0.0),
         seed=seed,
         compute=compute,
     )

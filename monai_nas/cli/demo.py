@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from monai_nas.cli.options import Device, Float32, compute_of, time_budget
+from monai_nas.cli.options import Device, Float32, compute_of, check_length
 
 
 def demo(
@@ -18,7 +18,7 @@ def demo(
 
     Example: `monai-nas demo --out demo --minutes 2`
     """
-    time_budget(minutes, None)
+    check_length(minutes, None)
 
     from monai_nas.cli.scores import show_scores
     from monai_nas.pipelines.demo import run_demo

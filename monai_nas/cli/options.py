@@ -12,7 +12,6 @@ from monai_nas.errors import UserError
 if TYPE_CHECKING:
     from monai_nas.compute import Compute
 
-DEFAULT_MINUTES = 30.0
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 Data = Annotated[Path, typer.Option("--data", help="Folder that holds dataset.json.", show_default=False)]
@@ -23,9 +22,13 @@ Task = Annotated[
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="Plan to follow; by default made from the data.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the folds and of every draw.")]
 Minutes = Annotated[
-    float | None, typer.Option("--minutes", help=f"Time to take; {DEFAULT_MINUTES:g} unless --epochs is given.")
+    float | None, typer.Option("--minutes", help="Time to take; by default 30, with --preset paper 400 epochs.")
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the cases, instead of --minutes.")]
+Preset = Annotated[
+    str,
+    typer.Option("--preset", help="cpu: minutes or hours on what you have; paper: the values of the SCNAS paper."),
+]
 Float32 = Annotated[bool, typer.Option("--float32", help="Compute in 32 bits, also where 16 are faster.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; by default CUDA where there is one.")]
 
@@ -38,8 +41,8 @@ def existing_folder(path: Path, holds: str) -> Path:
     return path
 
 
-def time_budget(minutes: float | None, epochs: int | None) -> tuple[float | None, int | None]:
-    """Return (minutes, None) or (None, epochs), whichever was asked for; the default is in minutes.
+def check_length(minutes: float | None, epochs: int | None) -> None:
+    """Refuse an impossible length of a run; where neither is given, the preset decides.
 
     Raises:
         UserError: when both are given, or one that is not positive.
@@ -50,7 +53,6 @@ def time_budget(minutes: float | None, epochs: int | None) -> tuple[float | None
         raise UserError(f"--minutes {minutes:g}: must be more than 0 and finite")
     if epochs is not None and epochs < 1:
         raise UserError(f"--epochs {epochs}: must be 1 or more")
-    return (DEFAULT_MINUTES if minutes is None and epochs is None else minutes), epochs
 
 
 def memory_bytes(text: str) -> int:

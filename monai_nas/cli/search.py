@@ -12,11 +12,12 @@ from monai_nas.cli.options import (
     Float32,
     Minutes,
     PlanFile,
+    Preset,
     Seed,
     Task,
     compute_of,
     existing_folder,
-    time_budget,
+    check_length,
 )
 
 
@@ -29,10 +30,16 @@ def search(
     seed: Seed = 0,
     minutes: Minutes = None,
     epochs: Epochs = None,
+    preset: Preset = "cpu",
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Keep this fold out of the search.")] = None,
     settle: Annotated[
-        bool, typer.Option("--settle/--no-settle", help="End with a phase that trains the chosen operations alone.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--settle/--no-settle",
+            help="Whether to end with a phase that trains the chosen operations alone; by default the preset's.",
+            show_default=False,
+        ),
+    ] = None,
     float32: Float32 = False,
     device: Device = None,
 ) -> None:
@@ -40,7 +47,7 @@ def search(
 
     Example: `monai-nas search --data Task04_Hippocampus --strategy scnas --out runs/search --minutes 30`
     """
-    minutes, epochs = time_budget(minutes, epochs)
+    check_length(minutes, epochs)
     existing_folder(data, "dataset.json")
 
     from monai_nas.pipelines.search import search as run_search
@@ -58,6 +65,7 @@ def search(
         epochs=epochs,
         fold=fold,
         compute=compute_of(float32, device),
+        preset=preset,
         settle=settle,
     )
     typer.echo(f"{out}: architecture.json, network.json, plan.json, model.pt, history.csv")

@@ -112,6 +112,20 @@ def augmentation(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
+def random_crop(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
+    """Return the transforms from a preprocessed case to a patch of ``plan.patch_size`` anywhere in it, unaltered.
+
+    Axes of the volume shorter than the patch are padded with 0. The SCNAS paper trains so, without augmentation, on
+    crops of the region that is not zero (scnas.txt, section 4); the region is not looked for here.
+    """
+    keys, patch = ["image", "label"], list(plan.patch_size)
+    return [
+        _config("SpatialPadd", keys=keys, spatial_size=patch),
+        _config("RandSpatialCropd", keys=keys, roi_size=patch, random_size=False),
+        _config("CastToTyped", keys=keys, dtype=["$torch.float32", "$torch.uint8"]),
+    ]
+
+
 def postprocessing(task: SegTask, plan: Plan, output_dir: str | Path) -> list[dict[str, Any]]:
     """Return the transforms from logits under "pred" (K, H, W, D) to a label map on the original grid, saved as uint8.
 

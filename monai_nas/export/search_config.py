@@ -22,7 +22,8 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
         "minutes": 30.0,
         "epochs": None,
         "fold": run.facts.get("fold"),
-        "settle": True,
+        "settle": None,
+        "preset": run.facts.get("preset") or "cpu",
         "low_precision": True,
         "device": None,
         "plan": run.plan.to_record(),
@@ -30,6 +31,6 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
             "$search(pathlib.Path(@dataset_dir), pathlib.Path(@output_dir), task=Plan.from_record(@plan).task,"
             " strategy=@strategy, plan=Plan.from_record(@plan), seed=@seed,"
             " minutes=@minutes if @epochs is None else None, epochs=@epochs, fold=@fold,"
-            " compute=choose_compute(low_precision=@low_precision, device=@device), settle=@settle)"
+            " compute=choose_compute(low_precision=@low_precision, device=@device), settle=@settle, preset=@preset)"
         ],
     }

@@ -4,7 +4,7 @@ import importlib.metadata
 import logging
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,15 +55,17 @@ class RunFolder:
             raise UserError(f"{self.path}: not empty and not a run: choose another --out")
         write_json(file, dict(settings))
 
-    def choose_plan(self, plan: Plan | None, cases: Sequence[Case], task: SegTask) -> Plan:
-        """Return the run's plan; before its start the given one, or the one the rules derive from the cases.
+    def choose_plan(
+        self, plan: Plan | None, cases: Sequence[Case], task: SegTask, adapt: Callable[[Plan], Plan]
+    ) -> Plan:
+        """Return the run's plan; before its start the given one, or the one the rules derive, adapted by the preset.
 
         Raises:
             UserError: when the given plan is another than the run's, or for other modalities or labels than the data.
         """
         file = self.path / "plan.json"
         if not file.exists():
-            return plan_for(plan, cases, task)
+            return adapt(plan_for(None, cases, task)) if plan is None else plan_for(plan, cases, task)
         kept = Plan.load(file)
         if plan is not None and plan != kept:
             raise UserError(f"{file}: differs from the plan given now: leave --plan out, or choose another --out")

@@ -2,45 +2,36 @@
 
 import logging
 import math
-import time
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.inferers import SimpleInferer
-from monai.transforms import ResizeWithPadOrCropd
+from monai.transforms import Compose, ResizeWithPadOrCropd
 
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases, training_batches
-from monai_nas.data.transforms import augmentation, build
+from monai_nas.data.transforms import build
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, save_tensors, write_json
+from monai_nas.pipelines.epochs import run_epochs
+from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
 from monai_nas.tasks.splits import search_halves
 from monai_nas.tasks.task import SegTask
-from monai_nas.training import (
-    Schedule,
-    attach_loggers,
-    attach_progress,
-    attach_record,
-    mean_dice,
-    seconds_per_step,
-    segmentation_loss,
-)
-from monai_nas.training.schedule import epochs_in
+from monai_nas.training import Schedule, epochs_in, mean_dice, step_seconds
 
 logger = logging.getLogger(__name__)
 
 SEARCH_SHARE = 0.4  # of the time; the rest trains the weights of the architecture found
-SAMPLING_PATCH_SHARE = 0.6  # of each axis of the patch, while operations are sampled
 MIN_SAMPLING_EXTENT = 3  # voxels of the deepest level, what its convolutions see
-TIMED_STEPS = 6  # of each phase
-CHECKPOINT_SECONDS = 60.0
+TIMED_STEPS = 8  # of each phase
 GAP_CASES, GAP_DRAWS = 8, 4  # on which sampled and extracted networks are compared at the end
 
 Items = Sequence[dict[str, Any]]
@@ -58,7 +49,8 @@ def search(
     epochs: int | None,
     fold: int | None,
     compute: Compute,
-    settle: bool,
+    settle: bool | None = None,
+    preset: str = "cpu",
 ) -> None:
     """Search an architecture and train its weights; continue where ``out`` holds an unfinished run of the same kind.
 
@@ -69,24 +61,29 @@ def search(
         strategy: registered name.
         plan: how; None derives it from the data.
         seed: of weights, order, augmentation and draws.
-        minutes: length of the run in time; exactly one of ``minutes`` and ``epochs`` is given.
+        minutes: length of the run in time, instead of ``epochs``; where both are None, the preset's.
         epochs: length in passes over one half of the cases.
         fold: kept out of everything; None uses all cases.
         compute: where and in which number format.
-        settle: whether the last phase trains the argmax alone.
+        settle: whether the last phase trains the argmax alone; None leaves it to the preset.
+        preset: name of the values that are not asked for here.
 
     Raises:
-        UserError: for unsound data, a folder of another run, an unknown strategy, or a loss that is not finite.
+        UserError: for unsound data, a folder of another run, an unknown name, or a loss that is not finite.
     """
-    build_strategy = strategy_named(strategy)
+    build_strategy, values = strategy_named(strategy), preset_named(preset)
+    if minutes is None and epochs is None:
+        minutes, epochs = values.minutes, values.epochs
+    settle = values.settle if settle is None else settle
     cases = sound_cases(data, task)
     learn, held, folds = fold_cases(cases, fold)
     run = RunFolder(out)
-    plan = run.choose_plan(plan, learn, task)
+    plan = run.choose_plan(plan, learn, task, values.adapt)
     run.open(
         {
             "verb": "search",
             "strategy": strategy,
+            "preset": preset,
             "data": data.resolve().name,
             "seed": seed,
             "minutes": minutes,
@@ -106,53 +103,60 @@ def search(
     weight_half, alpha_half = ([items[name] for name in half] for half in halves)
     arguments = network_arguments(plan)
     del arguments["spatial_dims"], arguments["dropout"]
+    small = build(values.patches(task, sampling_plan(plan, values.sampling_patch_share)))
+    full = build(values.patches(task, plan))
 
     def fresh(schedule: Schedule) -> SearchStrategy:
         return build_strategy(
             **arguments,
-            loss=segmentation_loss(),
+            loss=values.loss(),
             search_steps=schedule.search_steps,
             total_steps=schedule.total_steps,
+            config=values.strategies[strategy],
             seed=seed,
             compute=compute,
         )
 
-    def batches(schedule: Schedule, start: int) -> Iterator[SearchBatch]:
-        return search_batches(weight_half, alpha_half, list(items.values()), plan, schedule, seed, start, compute)
+    def start(searcher: SearchStrategy, schedule: Schedule, epoch: int) -> tuple[Engine, Callable[[], object]]:
+        engine = search_engine(searcher)
+        batches = search_batches(
+            weight_half,
+            alpha_half,
+            list(items.values()),
+            small,
+            full,
+            batch_size=plan.batch_size,
+            schedule=schedule,
+            seed=seed,
+            start=epoch * schedule.epoch_length,
+            compute=compute,
+        )
+        return engine, lambda: engine.run(batches, max_epochs=schedule.num_epochs, epoch_length=schedule.epoch_length)
 
     if not (out / "schedule.json").exists():
         epoch_length = math.ceil(len(weight_half) / plan.batch_size)
-        fix_schedule(epoch_length, minutes, epochs, settle, fresh, batches).save(out / "schedule.json")
+        if minutes is None:
+            search_epochs = max(1, round((epochs or 1) * (SEARCH_SHARE if settle else 1.0)))
+            schedule = Schedule(epoch_length, search_epochs, (epochs or 1) - search_epochs)
+        else:
+            trial = Schedule(TIMED_STEPS, 1, int(settle))
+            seconds = step_seconds(*start(fresh(trial), trial, 0))
+            schedule = schedule_within(60 * minutes, seconds, epoch_length, settle)
+        schedule.save(out / "schedule.json")
     schedule = Schedule.load(out / "schedule.json")
 
-    searcher, rows, epoch = fresh(schedule), [], 0
-    checkpoint = run.checkpoint()
-    if checkpoint is not None:
-        searcher.load_state_dict(checkpoint["state"])
-        rows, epoch = checkpoint["rows"], checkpoint["epoch"]
-        logger.info("%s: continuing after epoch %d of %d", out, epoch, schedule.num_epochs)
-    start = time.perf_counter()
-    engine = search_engine(searcher)
-    attach_progress(engine, "search", schedule.total_steps)
-    attach_loggers(engine, out)
+    searcher = fresh(schedule)
     unseen = load_cases(held[:GAP_CASES], task, plan) if held else alpha_half[:GAP_CASES]
-    engine.add_event_handler(
-        Events.EPOCH_COMPLETED(once=schedule.search_epochs),
-        lambda: write_json(out / "gap.json", sampling_gap(searcher, unseen, plan, compute)),
-    )
-    attach_record(
-        engine,
-        run=out,
-        end_epoch=searcher.end_epoch,
-        state=searcher.state_dict,
-        rows=rows,
-        save_every_seconds=CHECKPOINT_SECONDS,
-    )
-    if epoch < schedule.num_epochs:
-        engine.load_state_dict(
-            {"epoch": epoch, "epoch_length": schedule.epoch_length, "max_epochs": schedule.num_epochs}
+
+    def start_with_gap(epoch: int) -> tuple[Engine, Callable[[], object]]:
+        engine, go = start(searcher, schedule, epoch)
+        engine.add_event_handler(
+            Events.EPOCH_COMPLETED(once=schedule.search_epochs),
+            lambda: write_json(out / "gap.json", sampling_gap(searcher, unseen, plan, compute)),
         )
-        engine.run(batches(schedule, epoch * schedule.epoch_length))
+        return engine, go
+
+    minutes_of_last_part = run_epochs(run, schedule, searcher, start_with_gap, title="search")
 
     network = searcher.network()
     run.write_network(searcher.architecture(), plan)
@@ -160,13 +164,14 @@ def search(
     facts = {
         "verb": "search",
         "strategy": strategy,
+        "preset": preset,
         "task": task.name,
         "seed": seed,
         "minutes": minutes,
         "epochs": epochs,
         "fold": fold,
         "settle": settle,
-        "minutes_of_last_part": (time.perf_counter() - start) / 60,
+        "minutes_of_last_part": minutes_of_last_part,
         "steps": schedule.total_steps,
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
@@ -186,21 +191,38 @@ def search_batches(
     weight_half: Items,
     alpha_half: Items,
     everything: Items,
-    plan: Plan,
+    small: Compose,
+    full: Compose,
+    *,
+    batch_size: int,
     schedule: Schedule,
     seed: int,
     start: int,
     compute: Compute,
 ) -> Iterator[SearchBatch]:
-    """Yield the batches from step ``start`` on: two halves in small patches while operations are sampled, then all."""
-    small, full = (build(augmentation(plan.task, each)) for each in (sampling_plan(plan), plan))
+    """Yield the batches from step ``start`` on: the two halves in small patches while operations are sampled, then all.
 
-    def stream(items: Items, offset: int, first: int, last: int) -> Iterator[dict[str, torch.Tensor]]:
+    Args:
+        weight_half: cases that teach the weights.
+        alpha_half: cases that teach the alphas.
+        everything: cases of the last phase.
+        small: transforms of a case into a patch while operations are sampled.
+        full: those of the last phase.
+        batch_size: patches a batch.
+        schedule: says which phase a step is in.
+        seed: of order and augmentation.
+        start: first step wanted.
+        compute: gives the number of worker processes.
+    """
+
+    def stream(
+        items: Items, transform: Compose, offset: int, first: int, last: int
+    ) -> Iterator[dict[str, torch.Tensor]]:
         return iter(
             training_batches(
                 items,
-                full if items is everything else small,
-                batch_size=plan.batch_size,
+                transform,
+                batch_size=batch_size,
                 seed=seed + offset,
                 start_step=min(first, last),
                 num_steps=last,
@@ -209,52 +231,45 @@ def search_batches(
         )
 
     sampling = schedule.search_steps
-    pairs = zip(stream(weight_half, 1, start, sampling), stream(alpha_half, 2, start, sampling), strict=True)
-    for step, (weight_batch, alpha_batch) in enumerate(pairs, start):
+    halves = (stream(half, small, offset, start, sampling) for offset, half in enumerate((weight_half, alpha_half), 1))
+    for step, (weight_batch, alpha_batch) in enumerate(zip(*halves, strict=True), start):
         yield SearchBatch(step, weight_batch, alpha_batch)
     first = max(start, sampling)  # only now, as worker processes start to read ahead when a stream is made
-    for step, batch in enumerate(stream(everything, 3, first, schedule.total_steps), first):
+    for step, batch in enumerate(stream(everything, full, 3, first, schedule.total_steps), first):
         yield SearchBatch(step, batch, None)
 
 
-def sampling_plan(plan: Plan) -> Plan:
-    """Return the plan with the patches of the steps that sample: about a fifth of the voxels.
+def sampling_plan(plan: Plan, share: float) -> Plan:
+    """Return the plan with the patches of the steps that sample: ``share`` of each axis.
 
     What an alpha learns from is the number of draws far more than the number of voxels each is judged by, and steps on
     small patches are that much cheaper. No axis of the deepest level gets fewer than ``MIN_SAMPLING_EXTENT`` voxels.
     """
     units = [math.prod(stride[axis] for stride in plan.strides) for axis in range(len(plan.patch_size))]
     x, y, z = (
-        min(length, max(MIN_SAMPLING_EXTENT, round(SAMPLING_PATCH_SHARE * length / unit)) * unit)
+        min(length, max(MIN_SAMPLING_EXTENT, round(share * length / unit)) * unit)
         for length, unit in zip(plan.patch_size, units, strict=True)
     )
     return replace(plan, patch_size=(x, y, z))
 
 
-def fix_schedule(
-    epoch_length: int,
-    minutes: float | None,
-    epochs: int | None,
-    settle: bool,
-    fresh: Callable[[Schedule], SearchStrategy],
-    batches: Callable[[Schedule, int], Iterator[SearchBatch]],
-) -> Schedule:
-    """Return the length of the run; with ``minutes`` the steps of both phases are timed on objects made for that."""
+def schedule_within(seconds: float, timed: Sequence[float], epoch_length: int, settle: bool) -> Schedule:
+    """Return the schedule that fits a time.
+
+    Args:
+        seconds: to spend.
+        timed: duration of each step of the trial but the first: ``TIMED_STEPS`` with sampling, as many without.
+        epoch_length: wanted, steps; large tasks get less than a pass over all cases.
+        settle: whether there is a last phase.
+    """
+    # The mean, as steps that draw operations differ in cost and their costs add up.
+    sampling = statistics.fmean(timed[: TIMED_STEPS - 1])
     share = SEARCH_SHARE if settle else 1.0
-    if epochs is not None:
-        search_epochs = max(1, round(epochs * share))
-        return Schedule(epoch_length, search_epochs, epochs - search_epochs)
-    if minutes is None:
-        raise ValueError("either minutes or epochs must be given")
-    seconds = minutes * 60
-    trial = Schedule(TIMED_STEPS, 1, 1)
-    searcher, stream = fresh(trial), batches(trial, 0)
-    sampling = seconds_per_step(searcher.step, stream, TIMED_STEPS)
-    epoch_length = min(epoch_length, max(1, int(seconds * share / sampling)))  # large tasks: less than all cases
+    epoch_length = min(epoch_length, max(1, int(seconds * share / sampling)))
     search_epochs = epochs_in(seconds * share, sampling, epoch_length)
     if not settle:
         return Schedule(epoch_length, search_epochs, 0)
-    fixed = seconds_per_step(searcher.step, stream, TIMED_STEPS)
+    fixed = statistics.median(timed[TIMED_STEPS:])
     logger.info("a step takes %.2f s while operations are sampled, %.2f s with one network", sampling, fixed)
     return Schedule(epoch_length, search_epochs, epochs_in(seconds * (1 - share), fixed, epoch_length))
 

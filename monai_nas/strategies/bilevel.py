@@ -22,10 +22,11 @@ from monai_nas.supernets import CellUNetSupernet, Selection, edge_entropy, sampl
 
 @dataclass(frozen=True)
 class BilevelConfig:
-    """Rates and lengths of a search; for hours on a processor, not for the paper's 400 epochs on a GPU."""
+    """Rates and lengths of a search; the defaults are for an hour on a processor."""
 
-    weight_rate: float = 2e-3  # Adam on normalised edges; the paper's 0.025 is for betas of its own
-    alpha_rate: float = 0.03  # paper 0.003; a search of minutes has a hundredth of its steps
+    weight_rate: float = 2e-3  # Adam on normalised edges
+    weight_betas: tuple[float, float] = (0.9, 0.999)
+    alpha_rate: float = 0.03  # ten times the paper's: a search of minutes has a hundredth of its steps
     alpha_betas: tuple[float, float] = (0.5, 0.999)  # scnas.txt, section 4
     warmup_share: float = 0.25  # of the sampling steps: alphas wait until the weights of all candidates mean something
     temperature_start: float = 1.0
@@ -38,9 +39,10 @@ class Bilevel(SearchStrategy):
     """Gradient-based stochastic bi-level optimisation (SCNAS, Kim et al. 2019, algorithms 1 and 2, equations 1-4).
 
     Each step draws two operations an edge and cell type, updates the weights on one batch and then the alphas on a
-    batch of other cases, with the same draw; in a warm-up it updates the weights alone. From ``search_steps`` on the selection is the argmax, only weights are
-    updated, and their rate falls to zero on a cosine: annealing makes each draw one-hot but not all draws equal, and
-    the last phase closes what is left of the gap between the sampled and the final network.
+    batch of other cases, with the same draw; in a warm-up it updates the weights alone. From ``search_steps`` on the
+    selection is the argmax, only weights are updated, and their rate falls to zero on a cosine: annealing makes each
+    draw one-hot but not all draws equal, and the last phase closes what is left of the gap between the sampled and the
+    final network.
 
     Args:
         supernet: on its device, in its layout.
@@ -71,7 +73,7 @@ class Bilevel(SearchStrategy):
         self.seed = seed
         self.compute = compute
         self.weights = list(supernet.weight_parameters())
-        self.weight_optimizer = torch.optim.Adam(self.weights, lr=config.weight_rate)
+        self.weight_optimizer = torch.optim.Adam(self.weights, lr=config.weight_rate, betas=config.weight_betas)
         self.alpha_optimizer = torch.optim.Adam(
             supernet.architecture_parameters(), lr=config.alpha_rate, betas=config.alpha_betas
         )
@@ -188,6 +190,7 @@ def scnas(
     loss: Callable[[Tensor, Tensor], Tensor],
     search_steps: int,
     total_steps: int,
+    config: BilevelConfig,
     seed: int,
     compute: Compute,
 ) -> Bilevel:
@@ -200,7 +203,7 @@ def scnas(
     return Bilevel(
         supernet,
         loss=loss,
-        config=BilevelConfig(),
+        config=config,
         search_steps=search_steps,
         total_steps=total_steps,
         seed=seed,

@@ -2,8 +2,8 @@
 
 from monai_nas.training.evaluator import mean_dice
 from monai_nas.training.handlers import attach_loggers, attach_progress, attach_record
-from monai_nas.training.losses import segmentation_loss
-from monai_nas.training.schedule import Schedule, seconds_per_step
+from monai_nas.training.losses import multi_class_dice_loss, segmentation_loss
+from monai_nas.training.schedule import Schedule, epochs_in, step_seconds
 from monai_nas.training.trainer import Learners, TrainerConfig, make_trainer
 
 __all__ = [
@@ -13,8 +13,10 @@ __all__ = [
     "attach_loggers",
     "attach_progress",
     "attach_record",
+    "epochs_in",
     "make_trainer",
     "mean_dice",
-    "seconds_per_step",
+    "multi_class_dice_loss",
     "segmentation_loss",
+    "step_seconds",
 ]

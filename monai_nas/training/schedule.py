@@ -1,11 +1,12 @@
 """How long a run is: fixed once, written down, and obeyed ever after, also on resume."""
 
-import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+
+from ignite.engine import Engine, Events
 
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
@@ -53,17 +54,14 @@ def epochs_in(seconds: float, step_seconds: float, epoch_length: int) -> int:
     return max(1, int(seconds / (step_seconds * epoch_length)))
 
 
-def seconds_per_step(step: Callable[[Any], object], batches: Iterator[Any], count: int) -> float:
-    """Return the mean duration of a step and of its batch in seconds; the first, which warms caches up, is left out.
+def step_seconds(engine: Engine, run: Callable[[], object]) -> list[float]:
+    """Return how long each step of an engine made for timing alone takes, with its batch, in seconds.
 
     Args:
-        step: runs one step, on objects made for timing alone.
-        batches: of which the next ``count`` are taken.
-        count: at least two. The mean, as steps that draw operations differ in cost and their costs add up.
+        engine: of which ``run`` runs the steps.
+        run: called once. The first step, which warms caches up, is left out.
     """
-    durations = []
-    for _ in range(count):
-        start = time.perf_counter()
-        step(next(batches))
-        durations.append(time.perf_counter() - start)
-    return statistics.fmean(durations[1:])
+    ends: list[float] = []
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: ends.append(time.perf_counter()))
+    run()
+    return [end - before for before, end in pairwise(ends)]

@@ -1,7 +1,7 @@
 """MONAI's SupervisedTrainer for one network, with this project's number formats."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +9,22 @@ import torch
 from ignite.engine import Engine
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from monai_nas.compute import Compute
 from monai_nas.errors import finite_loss
-from monai_nas.training.losses import segmentation_loss
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Rates of a training."""
+    """Rates of a training with Adam."""
 
-    rate: float = 2e-3  # Adam, as in the search; all layers are normalised
+    rate: float = 2e-3  # as in the search; all layers are normalised
+    betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = 20  # Adam's second moments need that long to mean anything
+    falls_on_cosine: bool = True  # to zero at the last step; else only where the loss stalls
+    plateau_epochs: int = 20  # without a lower training loss, before the rate is multiplied by the factor
+    plateau_factor: float = 0.1
     max_gradient_norm: float = 12.0  # as in nnU-Net
 
 
@@ -35,8 +39,14 @@ class Learners:
 
     def __init__(self, network: nn.Module, config: TrainerConfig, compute: Compute) -> None:
         self.network = network
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.rate)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=config.betas)
+        self.plateau = ReduceLROnPlateau(self.optimizer, factor=config.plateau_factor, patience=config.plateau_epochs)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
+
+    def end_epoch(self, mean_loss: float) -> dict[str, float]:
+        """Apply the rule that counts epochs; return the rate. A cosine sets the rate of each step anew."""
+        self.plateau.step(mean_loss)
+        return {"rate": self.optimizer.param_groups[0]["lr"]}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that :meth:`load_state_dict` needs to continue."""
@@ -60,6 +70,7 @@ def make_trainer(
     learners: Learners,
     batches: Iterable[dict[str, Tensor]],
     *,
+    loss: Callable[[Tensor, Tensor], Tensor],
     config: TrainerConfig,
     num_epochs: int,
     epoch_length: int,
@@ -70,6 +81,7 @@ def make_trainer(
     Args:
         learners: what changes; the network on its device, in its layout.
         batches: of the steps still to be run.
+        loss: logits (B, K, *S) float32, labels (B, 1, *S) -> scalar.
         config: rates.
         num_epochs: of the whole run.
         epoch_length: steps an epoch.
@@ -77,24 +89,24 @@ def make_trainer(
     """
     total_steps = num_epochs * epoch_length
     network, optimizer, scaler = learners.network, learners.optimizer, learners.scaler
-    loss_function = segmentation_loss()
 
     def update(engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
         image = compute.place(batch["image"])
         label = batch["label"].to(compute.device)
         network.train()
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(engine.state.iteration - 1, total_steps, config)
+        if config.falls_on_cosine:
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(engine.state.iteration - 1, total_steps, config)
         optimizer.zero_grad()
         with compute.autocast():
             logits = network(image)
-        loss = loss_function(logits.float(), label)
-        scaler.scale(loss).backward()
+        value = loss(logits.float(), label)
+        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
         scaler.step(optimizer)
         scaler.update()
-        return {"loss": finite_loss(float(loss.detach()))}
+        return {"loss": finite_loss(float(value.detach()))}
 
     return SupervisedTrainer(
         device=compute.device,
@@ -102,7 +114,7 @@ def make_trainer(
         train_data_loader=batches,
         network=network,
         optimizer=optimizer,
-        loss_function=loss_function,
+        loss_function=loss,
         epoch_length=epoch_length,
         iteration_update=update,
         decollate=False,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monai_nas.cli.options import compute_of, memory_bytes, time_budget
+from monai_nas.cli.options import check_length, compute_of, memory_bytes
 from monai_nas.errors import UserError
 
 
@@ -14,10 +14,24 @@ def test_memory(text: str, expected: int) -> None:
     assert memory_bytes(text) == expected
 
 
-def test_thirty_minutes_unless_told_otherwise() -> None:
-    assert time_budget(None, None) == (30.0, None)
-    assert time_budget(2.0, None) == (2.0, None)
-    assert time_budget(None, 7) == (None, 7)
+@pytest.mark.parametrize(
+    ("minutes", "epochs", "message"),
+    [
+        (2.0, 3, "--minutes 2 and --epochs 3: give one of the two"),
+        (0.0, None, "--minutes 0: must be more than 0"),
+        (float("inf"), None, "--minutes inf: must be more than 0 and finite"),
+        (None, 0, "--epochs 0: must be 1 or more"),
+    ],
+)
+def test_an_impossible_length_is_refused(minutes: float | None, epochs: int | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_length(minutes, epochs)
+
+
+def test_a_length_may_be_left_to_the_preset() -> None:
+    check_length(None, None)
+    check_length(2.0, None)
+    check_length(None, 7)
 
 
 def test_float32_turns_low_precision_off() -> None:

@@ -19,6 +19,7 @@ from monai_nas.compute import Compute, choose_compute
 from monai_nas.errors import UserError
 from monai_nas.files import load_tensors, read_json, write_json
 from monai_nas.networks import build_network
+from monai_nas.pipelines import epochs
 from monai_nas.pipelines import search as module
 from monai_nas.pipelines.search import search
 from monai_nas.plans.fingerprint import measure_fingerprint
@@ -107,7 +108,7 @@ def test_history_tells_the_phases_apart(finished: Path) -> None:
 
 def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make searches save each epoch and stop at a step of the whole run."""
-    original = module.attach_record
+    original = epochs.attach_record
 
     def attach(engine: Engine, **arguments: Any) -> None:
         original(engine, **arguments)
@@ -116,8 +117,8 @@ def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         def stop() -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "attach_record", attach)
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(epochs, "attach_record", attach)
+    monkeypatch.setenv("MONAI_NAS_CHECKPOINT_SECONDS", "0")
 
 
 @pytest.mark.parametrize(
@@ -168,12 +169,11 @@ def test_a_break_after_the_last_step_leaves_no_trace(
 def test_a_killed_process_ends_in_the_same_bytes(finished: Path, phantoms: Path, plan: Plan, tmp_path: Path) -> None:
     plan.save(tmp_path / "plan.json")
     out = tmp_path / "run"
-    program = "import monai_nas.pipelines.search as s; s.CHECKPOINT_SECONDS = 0.0\n"
-    program += "from monai_nas.cli.app import main; main()"
     arguments = ["search", "--data", str(phantoms), "--out", str(out), "--plan", str(tmp_path / "plan.json")]
     arguments += ["--seed", "3", "--epochs", "4", "--float32", "--device", "cpu"]
-    command = [sys.executable, "-c", program, *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums in other orders differ
+    command = [sys.executable, "-m", "monai_nas", *arguments]
+    threads = str(torch.get_num_threads())  # sums in other orders differ
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MONAI_NAS_CHECKPOINT_SECONDS": "0"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     while not (out / "checkpoint.pt").exists() and process.poll() is None:
         time.sleep(0.01)
@@ -217,7 +217,7 @@ def test_minutes_are_written_down_and_obeyed_on_resume(
     other = {"epoch_length": 3, "search_epochs": 2, "fixed_epochs": 1}  # as if the machine had been slower
     write_json(out / "schedule.json", other)
     monkeypatch.undo()
-    monkeypatch.setattr(module, "fix_schedule", None)  # would be called if the file were not obeyed
+    monkeypatch.setattr(module, "step_seconds", None)  # would be called if the file were not obeyed
     run_search(phantoms, out, plan, minutes=0.05, epochs=None)
     assert read_json(out / "schedule.json") == other and read_json(out / "run.json")["steps"] == 9
 
@@ -230,9 +230,33 @@ def test_timing_does_not_touch_the_run(
     run_search(phantoms, out, plan, minutes=1e-4, epochs=None)
     schedule = read_json(out / "schedule.json")
     assert schedule == {"epoch_length": 1, "search_epochs": 1, "fixed_epochs": 1}
-    monkeypatch.setattr(module, "fix_schedule", lambda *arguments: Schedule(**schedule))
+    monkeypatch.setattr(module, "step_seconds", lambda *arguments: [])
+    monkeypatch.setattr(module, "schedule_within", lambda *arguments: Schedule(**schedule))
     run_search(phantoms, tmp_path / "other", plan, minutes=1e-4, epochs=None)
     assert (out / "model.pt").read_bytes() == (tmp_path / "other" / "model.pt").read_bytes()
+
+
+def test_time_is_shared_between_the_phases() -> None:
+    timed = [1.0] * (module.TIMED_STEPS - 1) + [100.0] + [0.5] * (module.TIMED_STEPS - 1)
+    assert module.schedule_within(1000.0, timed, 10, settle=True) == Schedule(10, 40, 120)
+    assert module.schedule_within(1000.0, timed[: module.TIMED_STEPS - 1], 10, settle=False) == Schedule(10, 100, 0)
+    assert module.schedule_within(5.0, timed, 10, settle=True) == Schedule(2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("patch", "strides", "share", "expected"),
+    [
+        ((40, 56, 40), ((2, 2, 2),) * 3, 0.6, (24, 32, 24)),
+        ((104, 96, 32), ((2, 2, 1), (2, 2, 2), (2, 2, 2)), 0.6, (64, 56, 20)),
+        ((16, 16, 16), ((2, 2, 2),) * 3, 0.6, (16, 16, 16)),
+        ((40, 56, 40), ((2, 2, 2),) * 3, 1.0, (40, 56, 40)),
+    ],
+)
+def test_sampling_steps_read_small_patches(
+    plan: Plan, patch: tuple[int, int, int], strides: Any, share: float, expected: tuple[int, int, int]
+) -> None:
+    whole = dataclasses.replace(plan, patch_size=patch, strides=strides)
+    assert module.sampling_plan(whole, share) == dataclasses.replace(whole, patch_size=expected)
 
 
 def test_without_the_last_phase_all_epochs_sample(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
@@ -249,10 +273,10 @@ def test_one_half_teaches_the_weights_and_the_other_the_alphas(
     seen: dict[str, list[str]] = {}
     original = module.search_batches
 
-    def spy(weight_half: Any, alpha_half: Any, everything: Any, *rest: Any) -> Any:
+    def spy(weight_half: Any, alpha_half: Any, everything: Any, *rest: Any, **others: Any) -> Any:
         for key, half in (("weights", weight_half), ("alphas", alpha_half), ("all", everything)):
             seen[key] = [item["name"] for item in half]
-        return original(weight_half, alpha_half, everything, *rest)
+        return original(weight_half, alpha_half, everything, *rest, **others)
 
     monkeypatch.setattr(module, "search_batches", spy)
     run_search(phantoms, tmp_path / "run", plan, epochs=1, fold=1)

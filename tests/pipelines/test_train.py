@@ -67,7 +67,7 @@ def test_a_run_holds_what_a_bundle_needs(finished: Path, plan: Plan) -> None:
 def test_a_break_leaves_no_trace(
     finished: Path, phantoms: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monai_nas.pipelines.train.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setenv("MONAI_NAS_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr("monai_nas.training.handlers.write_history", die_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         run_training(phantoms, tmp_path / "run", plan)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from monai_nas.compute import Compute
 from monai_nas.files import load_tensors, save_tensors
 from monai_nas.networks import build_network
+from monai_nas.pipelines.preset import PRESETS
 from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
 from monai_nas.training import segmentation_loss
 
@@ -35,6 +36,7 @@ def build(name: str, seed: int = 0) -> SearchStrategy:
         loss=segmentation_loss(),
         search_steps=SEARCH_STEPS,
         total_steps=TOTAL_STEPS,
+        config=PRESETS["cpu"].strategies[name],
         seed=seed,
         compute=COMPUTE,
     )

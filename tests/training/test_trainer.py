@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
-from monai_nas.training import Learners, TrainerConfig, make_trainer, mean_dice, segmentation_loss
+from monai_nas.training import (
+    Learners,
+    TrainerConfig,
+    make_trainer,
+    mean_dice,
+    multi_class_dice_loss,
+    segmentation_loss,
+)
 from monai_nas.training.trainer import rate_at
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
@@ -32,7 +39,15 @@ def build(
 ) -> SupervisedTrainer:
     """Return a trainer of one epoch over the batches."""
     learners = Learners(compute.place(model), config, compute)
-    return make_trainer(learners, batches, config=config, num_epochs=1, epoch_length=len(batches), compute=compute)
+    return make_trainer(
+        learners,
+        batches,
+        loss=segmentation_loss(),
+        config=config,
+        num_epochs=1,
+        epoch_length=len(batches),
+        compute=compute,
+    )
 
 
 def test_rate_warms_up_and_ends_at_zero() -> None:
@@ -60,15 +75,30 @@ def test_training_lowers_the_loss_and_follows_the_rates() -> None:
     assert rates == pytest.approx([rate_at(step, 30, config) for step in range(30)])
 
 
+def test_without_a_cosine_the_rate_falls_when_the_loss_stalls() -> None:
+    config = TrainerConfig(rate=0.5, warmup_steps=0, falls_on_cosine=False, plateau_epochs=2, plateau_factor=0.1)
+    model, rates = network(), []
+    trainer = build(model, [batch(step) for step in range(3)], config)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: rates.append(trainer.optimizer.param_groups[0]["lr"]))
+    trainer.run()
+    assert rates == [0.5] * 3
+    learners = Learners(model, config, COMPUTE)
+    assert [learners.end_epoch(1.0)["rate"] for _ in range(5)] == pytest.approx([0.5, 0.5, 0.5, 0.05, 0.05])
+    continued = Learners(model, config, COMPUTE)
+    continued.load_state_dict(learners.state_dict())
+    assert [continued.end_epoch(1.0)["rate"] for _ in range(2)] == pytest.approx([0.05, 0.005])
+
+
 def test_learners_continue_where_they_were() -> None:
     config = TrainerConfig()
     whole, broken = Learners(network(), config, COMPUTE), Learners(network(), config, COMPUTE)
+    one = {"loss": segmentation_loss(), "config": config, "num_epochs": 1, "epoch_length": 1, "compute": COMPUTE}
     for learners in (whole, broken):
-        make_trainer(learners, [batch(0)], config=config, num_epochs=1, epoch_length=1, compute=COMPUTE).run()
+        make_trainer(learners, [batch(0)], **one).run()
     resumed = Learners(nn.Sequential(nn.Conv3d(1, 4, 1), nn.LeakyReLU(), nn.Conv3d(4, 2, 1)), config, COMPUTE)
     resumed.load_state_dict(broken.state_dict())
     for learners in (whole, resumed):
-        make_trainer(learners, [batch(1)], config=config, num_epochs=1, epoch_length=1, compute=COMPUTE).run()
+        make_trainer(learners, [batch(1)], **one).run()
     for mine, theirs in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -113,6 +143,17 @@ def test_loss_is_near_zero_for_the_truth_and_large_for_its_opposite() -> None:
     truth = 20 * nn.functional.one_hot(label[:, 0], 3).movedim(-1, 1).float()
     loss = segmentation_loss()
     assert float(loss(truth, label)) < 1e-3 < 1.0 < float(loss(-truth, label))
+
+
+def test_multi_class_dice_is_its_formula() -> None:
+    """1 - mean over classes of 2 sum(p t) / (sum p + sum t), sums over the batch."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 4, 4, generator=generator)
+    label = torch.randint(0, 3, (2, 1, 4, 4, 4), generator=generator)
+    probability, truth = logits.softmax(dim=1), nn.functional.one_hot(label[:, 0], 3).movedim(-1, 1)
+    both = (probability * truth).sum(dim=(0, 2, 3, 4))
+    dice = 2 * both / (probability + truth).sum(dim=(0, 2, 3, 4))
+    assert float(multi_class_dice_loss()(logits, label)) == pytest.approx(1 - float(dice.mean()), rel=1e-4)
 
 
 def test_mean_dice_of_known_predictions() -> None:

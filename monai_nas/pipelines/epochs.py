@@ -1,0 +1,73 @@
+"""What searches and trainings do alike: run the epochs that are left, so that a kill at any moment costs little."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ignite.engine import Engine
+
+from monai_nas.pipelines.run_folder import RunFolder
+from monai_nas.training import Schedule, attach_loggers, attach_progress, attach_record
+
+logger = logging.getLogger(__name__)
+
+
+class Learner(Protocol):
+    """What changes in a run, whole."""
+
+    def end_epoch(self, mean_loss: float) -> dict[str, float]: ...
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def checkpoint_seconds() -> float:
+    """Return the least time between two checkpoints, MONAI_NAS_CHECKPOINT_SECONDS or a minute."""
+    return float(os.environ.get("MONAI_NAS_CHECKPOINT_SECONDS", "60"))
+
+
+def run_epochs(
+    run: RunFolder,
+    schedule: Schedule,
+    learner: Learner,
+    start: Callable[[int], tuple[Engine, Callable[[], object]]],
+    *,
+    title: str,
+) -> float:
+    """Run the epochs after the last checkpoint, or all; return how many minutes that took.
+
+    Args:
+        run: holds the checkpoint and gets history.csv and tensorboard.
+        schedule: the length of the run.
+        learner: is brought to the state of the checkpoint.
+        start: called with the number of finished epochs; returns an engine whose state the learner holds, and what runs
+            it on the batches that are left.
+        title: of the progress bar.
+    """
+    checkpoint, epoch = run.checkpoint(), 0
+    rows: list[dict[str, float]] = []
+    if checkpoint is not None:
+        learner.load_state_dict(checkpoint["state"])
+        rows, epoch = checkpoint["rows"], checkpoint["epoch"]
+        logger.info("%s: continuing after epoch %d of %d", run.path, epoch, schedule.num_epochs)
+    begin = time.perf_counter()
+    engine, go = start(epoch)
+    attach_progress(engine, title, schedule.total_steps)
+    attach_loggers(engine, run.path)
+    attach_record(
+        engine,
+        run=run.path,
+        end_epoch=learner.end_epoch,
+        state=learner.state_dict,
+        rows=rows,
+        save_every_seconds=checkpoint_seconds(),
+    )
+    if epoch < schedule.num_epochs:
+        engine.load_state_dict(
+            {"epoch": epoch, "epoch_length": schedule.epoch_length, "max_epochs": schedule.num_epochs}
+        )
+        go()
+    return (time.perf_counter() - begin) / 60
