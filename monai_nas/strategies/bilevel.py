@@ -26,7 +26,7 @@ class BilevelConfig:
 
     weight_rate: float = 2e-3  # Adam on normalised edges
     weight_betas: tuple[float, float] = (0.9, 0.999)
-    alpha_rate: float = 0.03  # ten times the paper's: a search of minutes has a hundredth of its steps
+    alpha_rate: float = 0.15  # 50 times the paper's, as a search of minutes has a hundredth of its steps: decision 0005
     alpha_betas: tuple[float, float] = (0.5, 0.999)  # scnas.txt, section 4
     warmup_share: float = 0.25  # of the sampling steps: alphas wait until the weights of all candidates mean something
     temperature_start: float = 1.0
