@@ -12,11 +12,12 @@ from monai_nas.cli.options import (
     Float32,
     Minutes,
     PlanFile,
+    Preset,
     Seed,
     Task,
+    check_length,
     compute_of,
     existing_folder,
-    time_budget,
 )
 
 
@@ -34,6 +35,7 @@ def train(
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Keep this fold for validation.")] = None,
     minutes: Minutes = None,
     epochs: Epochs = None,
+    preset: Preset = "cpu",
     seed: Seed = 0,
     float32: Float32 = False,
     device: Device = None,
@@ -42,7 +44,7 @@ def train(
 
     Example: `monai-nas train --data Task04_Hippocampus --architecture runs/search/architecture.json --out runs/train`
     """
-    minutes, epochs = time_budget(minutes, epochs)
+    check_length(minutes, epochs)
     existing_folder(data, "dataset.json")
 
     from monai_nas.architecture import Architecture
@@ -62,5 +64,6 @@ def train(
         minutes=minutes,
         epochs=epochs,
         compute=compute_of(float32, device),
+        preset=preset,
     )
     typer.echo(f"{out}: architecture.json, network.json, plan.json, model.pt, history.csv")
