@@ -32,6 +32,8 @@ def defines(source: str, name: str) -> bool:
                 found = node.body
             if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == part for t in node.targets):
                 found = []
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == part:
+                found = []
         if found is None:
             return False
         scope = found
@@ -39,8 +41,8 @@ def defines(source: str, name: str) -> bool:
 
 
 def test_the_reader_of_definitions_sees_what_is_not_there() -> None:
-    source = "A = 1\nclass B:\n    def c(self): ...\ndef d(): ...\n"
-    assert all(defines(source, name) for name in ("A", "B", "B.c", "d"))
+    source = "A = 1\nclass B:\n    def c(self): ...\ndef d(): ...\nf: int = 2\n"
+    assert all(defines(source, name) for name in ("A", "B", "B.c", "d", "f"))
     assert not any(defines(source, name) for name in ("c", "B.d", "E", "A.b"))
 
 

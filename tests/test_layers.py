@@ -27,7 +27,7 @@ STAGES = {
 ALLOWED: dict[str, set[str]] = {leaf: set() for leaf in LEAVES} | STAGES
 ALLOWED |= {"pipelines": set(STAGES), "benchmarks": set(STAGES) | {"pipelines"}, "cli": {"pipelines", "benchmarks"}}
 # the composition of a whole run needs every stage; a verb needs the values it reads from files and hands on
-ALLOWED["cli"] |= {"tasks", "plans", "data", "export"}
+ALLOWED["cli"] |= {"tasks", "plans", "data", "export", "networks"}
 ALLOWED["export"] |= {"data"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__"))
 

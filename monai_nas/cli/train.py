@@ -24,7 +24,12 @@ from monai_nas.cli.options import (
 def train(
     data: Data,
     architecture: Annotated[
-        Path, typer.Option("--architecture", help="An architecture.json, as a search writes it.", show_default=False)
+        str,
+        typer.Option(
+            "--architecture",
+            help="An architecture.json, as a search writes it; or a network made by hand: dynunet, res_unet.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="RUN folder to write or to continue.", show_default=False)],
     task: Task = None,
@@ -43,11 +48,14 @@ def train(
     """Train the network of an architecture; continues an unfinished RUN.
 
     Example: `monai-nas train --data Task04_Hippocampus --architecture runs/search/architecture.json --out runs/train`
+
+    With a network made by hand, to compare: `monai-nas train --data Task04_Hippocampus --architecture res_unet --out
+    runs/res_unet`
     """
     check_length(minutes, epochs)
     existing_folder(data, "dataset.json")
 
-    from monai_nas.architecture import Architecture
+    from monai_nas.networks import load_architecture
     from monai_nas.pipelines.train import train as run_training
     from monai_nas.plans.plan import Plan
     from monai_nas.tasks.task import load_task
@@ -56,7 +64,7 @@ def train(
         data,
         out,
         task=load_task(task, data),
-        architecture=Architecture.load(architecture),
+        architecture=load_architecture(architecture),
         plan=Plan.load(plan) if plan is not None else None,
         init=init,
         fold=fold,

@@ -25,6 +25,16 @@ class FinishedRun:
     fold_seed: int  # of the folds, as in folds.json
     scores: ScoreTable | None  # scores.json, where withheld cases have been scored
 
+    @property
+    def network_name(self) -> str:
+        """The registered name of the network, "cell_unet"."""
+        return str(self.network_def["architecture"]["space"])
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the network was found by a search; one made by hand has nothing to choose."""
+        return bool(self.network_def["architecture"]["choices"])
+
 
 def load_run(run: Path) -> FinishedRun:
     """Return what a RUN folder holds, with the weights tried on the network.

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from monai_nas import __version__
@@ -14,10 +15,20 @@ from monai_nas.tasks.task import SegTask
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 VERSION = "0.1.0"
 Z_SCORES = [-5.0, 5.0]  # most of a z-scored image lies within; the network takes any value
-REFERENCES = (
-    "Kim et al. Scalable Neural Architecture Search for 3D Medical Image Segmentation. MICCAI 2019.",
-    "Antonelli et al. The Medical Segmentation Decathlon. Nature Communications 13, 4128 (2022).",
-)
+SCNAS = "Kim et al. Scalable Neural Architecture Search for 3D Medical Image Segmentation. MICCAI 2019."
+DECATHLON = "Antonelli et al. The Medical Segmentation Decathlon. Nature Communications 13, 4128 (2022)."
+NETWORK_PAPERS: Mapping[str, tuple[str, ...]] = {
+    "cell_unet": (SCNAS,),
+    "res_unet": (
+        SCNAS,
+        "Oktay et al. Attention U-Net: Learning Where to Look for the Pancreas. MIDL 2018.",
+        "Kayalibay et al. CNN-based Segmentation of Medical Imaging Data. arXiv:1701.03056 (2017).",
+    ),
+    "dynunet": (
+        "Isensee et al. nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation. "
+        "Nature Methods 18, 203-211 (2021).",
+    ),
+}
 
 
 def bundle_metadata(run: FinishedRun) -> dict[str, Any]:
@@ -43,7 +54,7 @@ def bundle_metadata(run: FinishedRun) -> dict[str, Any]:
         "supported_apps": {},
         "name": f"{task.short_name} segmentation ({modalities})",
         "task": f"Segmentation of {structures} in {modalities} volumes",
-        "description": f"A 3D network found by neural architecture search for {task.name}: {structures}.",
+        "description": f"A 3D network {origin(run)} for {task.name}: {structures}.",
         "authors": "The monai_nas developers",
         "copyright": "Copyright (c) the monai_nas developers",
         "data_source": _data_source(task),
@@ -53,7 +64,7 @@ def bundle_metadata(run: FinishedRun) -> dict[str, Any]:
         "pred_classes": f"{task.num_classes} channels of logits before post-processing, {values}",
         "eval_metrics": eval_metrics(run),
         "intended_use": "Research. Not for clinical decisions.",
-        "references": list(REFERENCES),
+        "references": references(run),
         "network_data_format": {
             "inputs": {"image": _image_format(run)},
             "outputs": {
@@ -70,6 +81,16 @@ def bundle_metadata(run: FinishedRun) -> dict[str, Any]:
             },
         },
     }
+
+
+def origin(run: FinishedRun) -> str:
+    """Return where the network comes from: "found by neural architecture search", "made by hand (res_unet)"."""
+    return "found by neural architecture search" if run.is_searched else f"made by hand ({run.network_name})"
+
+
+def references(run: FinishedRun) -> list[str]:
+    """Return the papers of the network and of the data."""
+    return [*NETWORK_PAPERS.get(run.network_name, ()), DECATHLON]
 
 
 def eval_metrics(run: FinishedRun) -> dict[str, float]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from monai_nas.export.finished_run import FinishedRun
-from monai_nas.export.metadata import REFERENCES, describe_run
+from monai_nas.export.metadata import describe_run, origin, references
 from monai_nas.metrics.table import METRICS
 from monai_nas.tasks.msd import MSD_TASKS
 from monai_nas.tasks.task import SegTask
@@ -26,7 +26,7 @@ bundle; their owner states the terms of their use, and whoever passes the bundle
 CARD = """\
 # Model Overview
 
-{description} The network was found by neural architecture search; its architecture is readable JSON under
+{description} The network was {origin}; its architecture is readable JSON under
 `network_def` in `configs/inference.json`.
 
 ## Authors
@@ -35,7 +35,7 @@ The monai_nas developers.
 
 ## Tags
 
-Segmentation, {modalities}, neural architecture search
+{tags}
 
 ## Model Description
 
@@ -108,7 +108,8 @@ def model_card(run: FinishedRun, name: str) -> str:
     environment = run.facts.get("environment", {})
     return CARD.format(
         description=f"`{name}` segments {structures} in {', '.join(task.modalities)} volumes.",
-        modalities=", ".join(task.modalities),
+        origin=origin(run),
+        tags=_join(["Segmentation", *task.modalities, *(["neural architecture search"] if run.is_searched else [])]),
         run=describe_run(run),
         parameters=sum(weight.numel() for weight in run.weights.values() if weight.is_floating_point()),
         width=run.network_def.get("width", plan.width),
@@ -127,7 +128,7 @@ def model_card(run: FinishedRun, name: str) -> str:
         memory=plan.memory_bytes / 1024**3,
         hardware=f"This run: {environment['processor']}, {environment['dtype']}." if environment else "",
         citation="Cite the papers below that apply, and the data's.",
-        references="\n".join(f"[{number}] {text}" for number, text in enumerate(REFERENCES, 1)),
+        references="\n".join(f"[{number}] {text}" for number, text in enumerate(references(run), 1)),
     )
 
 

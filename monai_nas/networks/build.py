@@ -1,6 +1,7 @@
 """From an architecture to its network: the one call that bundles and users make."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.registry import Registry
+from monai_nas.spaces import SPACES
 
 
 class NetworkClass(Protocol):
@@ -69,3 +71,21 @@ def build_network(
         spatial_dims=spatial_dims,
         dropout=dropout,
     )
+
+
+def load_architecture(value: str) -> Architecture:
+    """Return the architecture that ``value`` names: a network made by hand, or a file.
+
+    Args:
+        value: a network of :data:`NETWORKS` without a search space, such as "res_unet"; or the path of a JSON file as a
+            search writes it.
+
+    Raises:
+        UserError: when it is neither, listing the names.
+    """
+    hand_made = [name for name in NETWORKS if name not in SPACES]
+    if value in hand_made:
+        return Architecture.create(value, {}, {})
+    if not Path(value).exists():
+        raise UserError(f"{value}: no such file: give an architecture.json, or one of {', '.join(hand_made)}")
+    return Architecture.load(Path(value))

@@ -112,7 +112,7 @@ def search(
             loss=values.loss(),
             search_steps=schedule.search_steps,
             total_steps=schedule.total_steps,
-            config=values.strategies[strategy],
+            config=values.strategies.get(strategy),
             seed=seed,
             compute=compute,
         )

@@ -190,7 +190,7 @@ def scnas(
     loss: Callable[[Tensor, Tensor], Tensor],
     search_steps: int,
     total_steps: int,
-    config: BilevelConfig,
+    config: BilevelConfig | None,
     seed: int,
     compute: Compute,
 ) -> Bilevel:
@@ -203,7 +203,7 @@ def scnas(
     return Bilevel(
         supernet,
         loss=loss,
-        config=config,
+        config=config or BilevelConfig(),
         search_steps=search_steps,
         total_steps=total_steps,
         seed=seed,

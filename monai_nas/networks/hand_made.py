@@ -1,0 +1,40 @@
+"""What the networks without a search space share: nothing to choose, and sizes that their strides divide."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from monai_nas.architecture import Architecture
+from monai_nas.errors import UserError
+
+
+def check_arguments(architecture: Architecture, strides: Sequence[Sequence[int]], spatial_dims: int) -> None:
+    """Refuse choices where there are none, and strides of other dimensions.
+
+    Raises:
+        UserError: when the architecture holds settings or choices.
+        ValueError: when there are no strides or a stride has not one number per axis.
+    """
+    for name, values in (("settings", architecture.settings), ("choices", architecture.choices)):
+        if values:
+            raise UserError(
+                f"architecture of {architecture.space!r} has {name} {dict(values)}: this network is made by hand, "
+                f"leave its {name} empty"
+            )
+    if not strides or any(len(stride) != spatial_dims for stride in strides):
+        raise ValueError(f"strides must hold {spatial_dims} numbers for each level, got {strides}")
+
+
+def size_unit(strides: Sequence[Sequence[int]]) -> list[int]:
+    """Return, for each axis, what its length must be a multiple of: the product of the strides."""
+    unit = [1] * len(strides[0])
+    for stride in strides:
+        unit = [length * step for length, step in zip(unit, stride, strict=True)]
+    return unit
+
+
+def check_size(image: Tensor, unit: list[int]) -> None:
+    """Raise ValueError when a length of an image (B, C, *S) is no multiple of its ``unit``. TorchScript-able."""
+    for axis, length in enumerate(unit):
+        if image.shape[axis + 2] % length != 0:
+            raise ValueError(f"image of size {image.shape} must be divisible by {unit}")
