@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from monai_nas.cli.options import Device, Float32, compute_of, check_length
+from monai_nas.cli.options import Device, Float32, check_length, compute_of
 
 
 def demo(

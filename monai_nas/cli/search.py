@@ -15,9 +15,9 @@ from monai_nas.cli.options import (
     Preset,
     Seed,
     Task,
+    check_length,
     compute_of,
     existing_folder,
-    check_length,
 )
 
 
