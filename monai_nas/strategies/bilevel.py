@@ -122,9 +122,10 @@ class Bilevel(SearchStrategy):
             logits = self.supernet(image, selection)
         loss = self.loss(logits.float(), label)
         optimizer.zero_grad()
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(optimizer)
-        self.scaler.update()
+        if loss.requires_grad:  # where a cell drew nothing but zeros, the alphas do not reach the loss
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.step(optimizer)
+            self.scaler.update()
         return finite_loss(float(loss.detach()))
 
     @contextmanager

@@ -118,6 +118,17 @@ def test_alpha_step_leaves_no_gradient_on_weights_of_undrawn_operations() -> Non
     assert all(parameter.requires_grad for parameter in search.supernet.parameters())
 
 
+def test_a_cell_of_zeros_alone_teaches_the_alphas_nothing() -> None:
+    search = build()
+    zero = SPACE.operations.index("zero")
+    with torch.no_grad():
+        for alpha in search.supernet.alphas().values():
+            alpha[:, zero] = 1e4
+    before = alphas_of(search)
+    assert set(search.step(search_batch(0))) == {"loss", "alpha_loss"}
+    assert torch.equal(alphas_of(search), before)
+
+
 def test_temperature_falls_over_the_sampling_phase() -> None:
     config = replace(AT_ONCE, temperature_start=2.0, temperature_end=0.02)
     search = build(config, search_steps=5)
