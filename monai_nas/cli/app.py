@@ -12,6 +12,7 @@ from monai_nas import __version__
 from monai_nas.cli.bundle import bundle
 from monai_nas.cli.check import check
 from monai_nas.cli.demo import demo
+from monai_nas.cli.draw import draw
 from monai_nas.cli.errors import one_line_errors
 from monai_nas.cli.evaluate import evaluate
 from monai_nas.cli.plan import plan
@@ -63,7 +64,7 @@ def options(
     logging.getLogger("monai_nas").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-for verb in (tasks, check, plan, search, train, bundle, predict, evaluate, report, demo):
+for verb in (tasks, check, plan, search, train, bundle, predict, evaluate, report, draw, demo):
     app.command()(verb)
 
 

@@ -28,7 +28,9 @@ def report(
     cases: Annotated[int, typer.Option("--cases", min=1, help="How many cases, the worst first.")] = DEFAULT_CASES,
     case: Annotated[list[str] | None, typer.Option("--case", help="A case to show; may be repeated.")] = None,
 ) -> None:
-    """Draw truth and prediction on slices of the worst cases, or of chosen ones. Needs `monai-nas[reports]`.
+    """Draw image, truth and prediction on the worst slices of the worst cases, or of chosen ones.
+
+    Needs `monai-nas[reports]`.
 
     Example: `monai-nas report --pred predictions --images imagesTs --labels labelsTs --scores scores.json --out a.png`
     """

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ignite.engine import Engine
 
+from monai_nas.errors import UserError
 from monai_nas.pipelines.run_folder import RunFolder
 from monai_nas.training import Schedule, attach_loggers, attach_progress, attach_record
 
@@ -25,8 +26,16 @@ class Learner(Protocol):
 
 
 def checkpoint_seconds() -> float:
-    """Return the least time between two checkpoints, MONAI_NAS_CHECKPOINT_SECONDS or a minute."""
-    return float(os.environ.get("MONAI_NAS_CHECKPOINT_SECONDS", "60"))
+    """Return the least time between two checkpoints, MONAI_NAS_CHECKPOINT_SECONDS or a minute.
+
+    Raises:
+        UserError: when the variable is not a number.
+    """
+    text = os.environ.get("MONAI_NAS_CHECKPOINT_SECONDS", "60")
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"MONAI_NAS_CHECKPOINT_SECONDS={text}: not a number: give seconds, or unset it") from error
 
 
 def run_epochs(

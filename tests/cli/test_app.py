@@ -16,7 +16,7 @@ from monai_nas.cli.app import app
 from monai_nas.errors import UserError
 from monai_nas.files import load_tensors, read_json, save_tensors, write_json
 
-VERBS = ("tasks", "check", "plan", "search", "train", "bundle", "predict", "evaluate", "report", "demo")
+VERBS = ("tasks", "check", "plan", "search", "train", "bundle", "predict", "evaluate", "report", "draw", "demo")
 runner = CliRunner()
 
 
