@@ -4,13 +4,40 @@ import io
 import json
 import os
 import tempfile
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_nas.errors import UserError
+from monai_nas.errors import UserError, remedy
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Create a folder with its parents; return those that were missing, the innermost first.
+
+    Raises:
+        UserError: when it cannot be created; nothing is left behind.
+    """
+    missing: list[Path] = []
+    try:
+        missing += [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remove_empty(missing)
+        raise UserError(f"{folder}: cannot be created ({error.strerror}): {remedy(error)}") from error
+    return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, as far as they are empty: what :func:`make_folder` made in vain."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, not ours, or never made
+            continue
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -20,22 +47,25 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         UserError: when the folder cannot be written to or the disk is full; nothing is left behind.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = ""
+    made = make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        _replace(path, data)
+    except OSError as error:
+        remove_empty(made)
+        raise UserError(f"{path}: cannot be written ({error.strerror}): {remedy(error)}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}): free some space or choose another folder"
-        ) from error
+    finally:  # also on Ctrl-C; no longer there where all went well
+        Path(temporary).unlink(missing_ok=True)
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -53,7 +83,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: check the path") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): {remedy(error)}") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}): repair or replace the file") from error
 
 
@@ -70,24 +102,31 @@ def load_tensors(path: Path) -> Any:
     """Return what :func:`save_tensors` wrote, on the CPU, with ``weights_only=True``.
 
     Raises:
-        UserError: when the file is missing or holds anything but tensors and plain values.
+        UserError: when the file is missing or damaged, or holds anything but tensors and plain values.
     """
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: check the path") from error
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a file of weights ({reason}): replace it with an intact one") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): {remedy(error)}") from error
+    try:
+        with warnings.catch_warnings():  # of TorchScript files, which are refused below
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a dozen types, whose messages advise to let the file run code
+        raise UserError(
+            f"{path}: not a file of weights, or a damaged one: use one that search, train or bundle wrote"
+        ) from error
 
 
 def load_weights(network: "nn.Module", path: Path) -> None:
     """Load a file of weights into a network: all of its tensors, and no others.
 
     Raises:
-        UserError: when the file is missing, no file of weights, or holds those of another network.
+        UserError: when the file is missing, no file of weights, or holds those of another network or NaN or Inf.
     """
     from torch import Tensor
 
@@ -101,4 +140,7 @@ def load_weights(network: "nn.Module", path: Path) -> None:
             f"{path}: weights of another network ({len(wrong)} tensors differ, first {wrong[0]}): "
             "use the model.pt that was written with this architecture, and its plan.json"
         )
+    broken = [key for key, value in weights.items() if not value.isfinite().all()]
+    if broken:
+        raise UserError(f"{path}: NaN or Inf in {len(broken)} tensors, first {broken[0]}: use weights of another run")
     network.load_state_dict(weights)

@@ -1,24 +1,14 @@
 """Faults that a user can mend become one line on stderr and exit status 2; anything else is a bug and shows itself."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
-from monai_nas.errors import UserError
+from monai_nas.errors import REMEDIES, UserError
 
 USER_FAULT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-REMEDIES = {
-    errno.ENOSPC: "free some space or choose another folder",
-    errno.EDQUOT: "free some space or choose another folder",
-    errno.EACCES: "change its permissions or choose another path",
-    errno.EPERM: "change its permissions or choose another path",
-    errno.EROFS: "choose a folder that can be written to",
-    errno.ENOTDIR: "choose another path",
-    errno.EISDIR: "choose another path",
-}
 OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory")  # torch's, on a GPU and on a processor
 
 

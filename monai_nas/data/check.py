@@ -1,7 +1,7 @@
 """Is this folder a sound dataset in the MSD's layout? One finding per problem, the file named."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -51,7 +51,7 @@ def check_dataset(data: Path, task: SegTask | None = None) -> list[Finding]:
     for case in training:
         findings += _check_training_case(data, task, case, spacings)
     for case in test:
-        findings += _check_test_case(data, task, case, spacings)
+        findings += _check_scan(data, task, case.image, spacings)
     return findings + _check_spacings(data, spacings)
 
 
@@ -97,10 +97,7 @@ def _check_training_case(
     data: Path, task: SegTask, case: Case, spacings: dict[Path, tuple[float, float, float]]
 ) -> Iterator[Finding]:
     """Check one image with its label; note the image's spacing."""
-    image = yield from _read(data, case.image)
-    if image is not None:
-        spacings[case.image] = image.spacing_mm
-        yield from _check_image(_name(data, case.image), task, image)
+    image = yield from _check_scan(data, task, case.image, spacings)
     if case.label is None:
         return
     label = yield from _read(data, case.label)
@@ -120,17 +117,18 @@ def _check_training_case(
     yield from _check_labels(name, task, label.array)
 
 
-def _check_test_case(
-    data: Path, task: SegTask, case: Case, spacings: dict[Path, tuple[float, float, float]]
-) -> Iterator[Finding]:
-    """Check one image without a label; note its spacing."""
-    image = yield from _read(data, case.image)
+def _check_scan(
+    data: Path, task: SegTask, path: Path, spacings: dict[Path, tuple[float, float, float]]
+) -> Generator[Finding, None, Image | None]:
+    """Check one image by itself and note its spacing; return it where it is readable."""
+    image = yield from _read(data, path)
     if image is not None:
-        spacings[case.image] = image.spacing_mm
-        yield from _check_image(_name(data, case.image), task, image)
+        spacings[path] = image.spacing_mm
+        yield from _check_image(_name(data, path), task, image)
+    return image
 
 
-def _read(data: Path, path: Path) -> Iterator[Finding] | Any:
+def _read(data: Path, path: Path) -> Generator[Finding, None, Image | None]:
     """Return the image; where it is unreadable, yield that and return None."""
     try:
         return read_image(path)

@@ -4,6 +4,7 @@ Made so that a working network scores high and intensity alone does not: noise b
 hollow distractors share the intensity of the structures.
 """
 
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monai_nas.errors import UserError
-from monai_nas.files import write_json
+from monai_nas.files import write_atomic, write_json
 from monai_nas.tasks import SegTask
 
 Array = npt.NDArray[np.float64]
@@ -220,11 +221,6 @@ def _write(path: Path, array: npt.NDArray[np.float32] | npt.NDArray[np.uint8], a
     """Write a NIfTI file; CT and label maps take few bytes as integers."""
     whole = array.dtype == np.float32 and np.array_equal(array, np.rint(array))
     stored = array.astype(np.int16) if whole else array
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image = nibabel.nifti1.Nifti1Image(stored, affine)  # type: ignore[no-untyped-call]
-        image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
-        nibabel.loadsave.save(image, path)
-    except OSError as error:
-        remedy = "free some space or choose another folder"
-        raise UserError(f"{path}: cannot be written ({error.strerror}): {remedy}") from error
+    image = nibabel.nifti1.Nifti1Image(stored, affine)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    write_atomic(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

@@ -14,7 +14,7 @@ from monai_nas.export.model_card import data_license, model_card
 from monai_nas.export.search_config import search_config
 from monai_nas.export.torchscript import export_torchscript
 from monai_nas.export.train_config import evaluate_config, multi_gpu_config, train_config
-from monai_nas.files import save_tensors, write_atomic, write_json
+from monai_nas.files import make_folder, remove_empty, save_tensors, write_atomic, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +60,11 @@ def write_bundle(run: Path, out: Path) -> None:
     if "_v" in out.name:
         logger.warning("%s: MONAI's listings cut a bundle's name at '_v': choose another name to publish it", out.name)
     finished = load_run(run)
+    made = make_folder(out.parent)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     except OSError as error:
+        remove_empty(made)
         raise UserError(f"{out.parent}: cannot be written ({error.strerror}): choose another --out") from error
     try:
         _fill(workplace / "new", finished, out.name)
@@ -74,6 +75,7 @@ def write_bundle(run: Path, out: Path) -> None:
         raise UserError(f"{out}: cannot be written ({error.strerror}): free some space or change --out") from error
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+        remove_empty(made)  # only after a failure are they empty
 
 
 def _is_replaceable(out: Path) -> bool:

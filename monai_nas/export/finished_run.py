@@ -47,6 +47,12 @@ def load_run(run: Path) -> FinishedRun:
             raise UserError(
                 f"{run / name}: no such file: finish the run, the same search or train command continues it"
             )
+    facts, folds = read_json(run / "run.json"), read_json(run / "folds.json")
+    for name, record in (("run.json", facts), ("folds.json", folds)):
+        if not isinstance(record, Mapping):
+            raise UserError(f"{run / name}: {type(record).__name__} instead of an object: make the run again")
+    if type(folds.get("seed")) is not int:
+        raise UserError(f"{run / 'folds.json'}: seed is {folds.get('seed')!r}, must be a number: make the run again")
     network_def = read_json(run / "network.json")
     network = build_from(network_def, run / "network.json")
     load_weights(network, run / "model.pt")
@@ -54,8 +60,8 @@ def load_run(run: Path) -> FinishedRun:
         network_def=network_def,
         plan=Plan.load(run / "plan.json"),
         weights=network.state_dict(),
-        facts=read_json(run / "run.json"),
-        fold_seed=int(read_json(run / "folds.json")["seed"]),
+        facts=facts,
+        fold_seed=folds["seed"],
         scores=ScoreTable.load(run / "scores.json") if (run / "scores.json").is_file() else None,
     )
 

@@ -73,13 +73,16 @@ def values_table(path: Path, name: str, words: Sequence[str]) -> str:
 
 
 def rows_table(path: Path, name: str, words: Sequence[str]) -> str:
-    """Return a table with a row for each part of a JSON file; the first word lists the keys of its columns."""
+    """Return a table with a row for each part of a JSON file; the first word lists the keys of its columns.
+
+    A part that is null has not been measured yet and gets a row of dashes.
+    """
     record = read_json(path)
     columns = [_key_and_title(column.strip()) for column in words[0].split(",")]
     lines = [f"| from `{name}` | {' | '.join(title for _, title in columns)} |", "|---" * (len(columns) + 1) + "|"]
     for part, title in map(_key_and_title, words[1:]):
-        values = (_readable(_value(record, f"{part}.{key}", path)) for key, _ in columns)
-        lines.append(f"| {' | '.join([title, *values])} |")
+        values = [_value(record, f"{part}.{key}", path) for key, _ in columns]
+        lines.append(f"| {' | '.join([title, *('-' if value is None else _readable(value) for value in values)])} |")
     return "\n".join(lines)
 
 
@@ -103,8 +106,10 @@ def _key_and_title(word: str) -> tuple[str, str]:
 
 
 def _value(record: Any, keys: str, path: Path) -> Any:
-    """Return the value at "key.of.key"; raises UserError naming the file when there is none."""
+    """Return the value at "key.of.key", None below a null; raises UserError naming the file when there is none."""
     for key in keys.split("."):
+        if record is None:
+            return None
         if not isinstance(record, Mapping) or key not in record:
             raise UserError(f"{path}: has no value {keys!r}: name one that it has")
         record = record[key]

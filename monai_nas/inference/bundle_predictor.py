@@ -1,6 +1,7 @@
 """Prediction with a bundle: everything but mirror averaging is read from its configs/inference.json and models/."""
 
 import gzip
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ class BundlePredictor:
         self.bundle = bundle
         self.compute = compute
         self._config = bundle / "configs" / "inference.json"
-        parser = ConfigParser(read_json(self._config))
+        config = read_json(self._config)
+        if not isinstance(config, Mapping):
+            raise UserError(f"{self._config}: not a bundle's configuration: write it again with `monai-nas bundle`")
+        parser = ConfigParser(dict(config))
         parser["bundle_root"] = str(bundle)
         parser["device"] = f"$torch.device('{compute.device}')"
         network = self._part(parser, "network_def", nn.Module)
@@ -45,6 +49,21 @@ class BundlePredictor:
         self.inferer: Inferer = self._part(parser, "inferer", Inferer)
         transforms = self._part(parser, "postprocessing", Compose).transforms
         self.postprocessing = Compose([step for step in transforms if type(step).__name__ not in _NOT_OURS])
+
+    def check(self, image: Path) -> None:
+        """Refuse an image file that :meth:`predict` could make nothing of.
+
+        Raises:
+            UserError: when it cannot be read, has another number of channels than the network, or NaN or Inf.
+        """
+        scan = read_image(image)
+        if scan.num_channels != self.in_channels:
+            raise UserError(
+                f"{image}: has {scan.num_channels} channels, the network takes {self.in_channels}: give images of the "
+                "bundle's task"
+            )
+        if not np.isfinite(scan.array).all():
+            raise UserError(f"{image}: holds NaN or Inf: replace them by finite values")
 
     def predict(self, image: Path, *, mirror: bool = True) -> npt.NDArray[np.uint8]:
         """Return the label map of an image file on the file's own grid (H, W, D).

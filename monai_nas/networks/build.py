@@ -27,6 +27,9 @@ class NetworkClass(Protocol):
         dropout: float,
     ) -> nn.Module: ...
 
+    def check(self, architecture: Architecture) -> None:
+        """Raise UserError where the network cannot be built from the architecture, whatever the other arguments."""
+
 
 NETWORKS: Registry[NetworkClass] = Registry("network")
 
@@ -60,9 +63,7 @@ def build_network(
     """
     if not isinstance(architecture, Architecture):
         architecture = Architecture.from_record(architecture)
-    if architecture.space not in NETWORKS:
-        raise UserError(f"architecture of unknown space {architecture.space!r}: known are {', '.join(NETWORKS)}")
-    return NETWORKS[architecture.space](
+    return network_class(architecture)(
         architecture,
         in_channels=in_channels,
         out_channels=out_channels,
@@ -81,11 +82,23 @@ def load_architecture(value: str) -> Architecture:
             search writes it.
 
     Raises:
-        UserError: when it is neither, listing the names.
+        UserError: when it is neither, listing the names, or when the file's architecture is not valid.
     """
     hand_made = [name for name in NETWORKS if name not in SPACES]
     if value in hand_made:
         return Architecture.create(value, {}, {})
     if not Path(value).exists():
         raise UserError(f"{value}: no such file: give an architecture.json, or one of {', '.join(hand_made)}")
-    return Architecture.load(Path(value))
+    architecture = Architecture.load(Path(value))
+    try:
+        network_class(architecture).check(architecture)
+    except UserError as error:
+        raise UserError(f"{value}: {error}") from error
+    return architecture
+
+
+def network_class(architecture: Architecture) -> NetworkClass:
+    """Return what builds the networks of the architecture's space; raises UserError for an unknown one."""
+    if architecture.space not in NETWORKS:
+        raise UserError(f"architecture of unknown space {architecture.space!r}: known are {', '.join(NETWORKS)}")
+    return NETWORKS[architecture.space]

@@ -13,6 +13,8 @@ from monai_nas.skeletons import CellUNetSkeleton
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import decision_name
 
+MAX_NODES = 64  # of a cell, whose edges grow with their square; the paper has 4
+
 
 class ChosenOperation(nn.Module):
     """Fills a hole with the one candidate chosen for it."""
@@ -45,10 +47,8 @@ class CellUNet(CellUNetSkeleton):
         spatial_dims: int = 3,
         dropout: float = 0.0,
     ) -> None:
-        num_nodes = dict(architecture.settings).get("num_nodes", 4)
-        if not isinstance(num_nodes, int) or num_nodes < 1:  # from a file, so whatever JSON holds
-            raise UserError(f"architecture setting num_nodes is {num_nodes!r}, must be a whole number from 1 on")
-        CellUNetSpace(num_nodes=num_nodes, operations=tuple(CANDIDATES)).check(architecture)
+        self.check(architecture)
+        num_nodes = dict(architecture.settings)["num_nodes"]
         if width % num_nodes:
             raise UserError(
                 f"width {width} is no multiple of the {num_nodes} nodes of the architecture's cells: change the plan's"
@@ -73,3 +73,11 @@ class CellUNet(CellUNetSkeleton):
             spatial_dims=spatial_dims,
             dropout=dropout,
         )
+
+    @staticmethod
+    def check(architecture: Architecture) -> None:
+        """Raise UserError when this is no architecture of the space, or names an unknown operation."""
+        num_nodes = dict(architecture.settings).get("num_nodes")
+        if type(num_nodes) is not int or not 1 <= num_nodes <= MAX_NODES:  # from a file, so whatever JSON holds
+            raise UserError(f"architecture setting num_nodes is {num_nodes!r}, must be a whole number to {MAX_NODES}")
+        CellUNetSpace(num_nodes=num_nodes, operations=tuple(CANDIDATES)).check(architecture)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.networks.build import NETWORKS
-from monai_nas.networks.hand_made import check_arguments, check_size, size_unit
+from monai_nas.networks.hand_made import check_nothing_chosen, check_size, check_strides, size_unit
 from monai_nas.ops.blocks import FeatureNorm, convolution
 
 MOST_CHANNELS = 320  # nnU-Net's limit for 3D
@@ -50,7 +50,8 @@ class PlainUNet(nn.Module):
         from monai.networks.nets.dynunet import DynUNet  # takes seconds, and the other networks do without
 
         super().__init__()
-        check_arguments(architecture, strides, spatial_dims)
+        self.check(architecture)
+        check_strides(strides, spatial_dims)
         convolution(spatial_dims)  # refuses other dimensions
         if len(strides) < LEAST_LEVELS:
             raise UserError(f"dynunet needs {LEAST_LEVELS} strides or more, the plan has {len(strides)}: change it")
@@ -68,6 +69,11 @@ class PlainUNet(nn.Module):
         self.dropout = nn.Dropout3d(dropout) if spatial_dims == 3 else nn.Dropout2d(dropout)
         self.head = network.output_block
         self.size_unit = size_unit(strides)
+
+    @staticmethod
+    def check(architecture: Architecture) -> None:
+        """Raise UserError when anything is chosen."""
+        check_nothing_chosen(architecture)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits (B, Co, *S) of an image (B, Ci, *S).

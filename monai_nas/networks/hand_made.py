@@ -8,19 +8,18 @@ from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 
 
-def check_arguments(architecture: Architecture, strides: Sequence[Sequence[int]], spatial_dims: int) -> None:
-    """Refuse choices where there are none, and strides of other dimensions.
-
-    Raises:
-        UserError: when the architecture holds settings or choices.
-        ValueError: when there are no strides or a stride has not one number per axis.
-    """
+def check_nothing_chosen(architecture: Architecture) -> None:
+    """Raise UserError when the architecture of a network without a search space holds settings or choices."""
     for name, values in (("settings", architecture.settings), ("choices", architecture.choices)):
         if values:
             raise UserError(
                 f"architecture of {architecture.space!r} has {name} {dict(values)}: this network is made by hand, "
                 f"leave its {name} empty"
             )
+
+
+def check_strides(strides: Sequence[Sequence[int]], spatial_dims: int) -> None:
+    """Raise ValueError when there are no strides or a stride has not one number per axis."""
     if not strides or any(len(stride) != spatial_dims for stride in strides):
         raise ValueError(f"strides must hold {spatial_dims} numbers for each level, got {strides}")
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from monai_nas.architecture import Architecture
 from monai_nas.networks.build import NETWORKS
-from monai_nas.networks.hand_made import check_arguments, check_size, size_unit
+from monai_nas.networks.hand_made import check_nothing_chosen, check_size, check_strides, size_unit
 from monai_nas.ops import ConvNorm, UnitConv, convolution
 
 
@@ -145,7 +145,8 @@ class ResUNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_arguments(architecture, strides, spatial_dims)
+        self.check(architecture)
+        check_strides(strides, spatial_dims)
         channels = [width * 2**level for level in range(len(strides) + 1)]
         self.stem = ConvNorm(in_channels, width, kernel_size=3, padding=1, spatial_dims=spatial_dims)
         self.encoder = nn.ModuleList()
@@ -157,6 +158,11 @@ class ResUNet(nn.Module):
             self.decoder.append(DecoderLevel(channels[level + 1], channels[level], stride, gated=level > 0))
             self.maps.append(SegmentationMap(channels[level], out_channels, stride, dropout=dropout))
         self.size_unit = size_unit(strides)
+
+    @staticmethod
+    def check(architecture: Architecture) -> None:
+        """Raise UserError when anything is chosen."""
+        check_nothing_chosen(architecture)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits (B, Co, *S) of an image (B, Ci, *S).

@@ -59,7 +59,13 @@ def run_epochs(
     checkpoint, epoch = run.checkpoint(), 0
     rows: list[dict[str, float]] = []
     if checkpoint is not None:
-        learner.load_state_dict(checkpoint["state"])
+        file = run.path / "checkpoint.pt"
+        try:
+            learner.load_state_dict(checkpoint["state"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(f"{file}: is of another run: restore it, or delete it to start the run again") from error
+        if checkpoint["epoch"] > schedule.num_epochs:
+            raise UserError(f"{file}: is of a longer run than schedule.json: restore that, or delete both")
         rows, epoch = checkpoint["rows"], checkpoint["epoch"]
         logger.info("%s: continuing after epoch %d of %d", run.path, epoch, schedule.num_epochs)
     begin = time.perf_counter()

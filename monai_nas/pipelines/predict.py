@@ -23,10 +23,13 @@ def predict_folder(bundle: Path, images: Path, out: Path, *, mirror: bool, compu
         The files written, in the order of their names.
 
     Raises:
-        UserError: when the bundle is incomplete, there are no images, or one cannot be segmented or written.
+        UserError: when the bundle is incomplete, there are no images, or one cannot be read, before the first is
+            segmented; or when one cannot be segmented or written.
     """
     cases = images_by_case(images)
     predictor = BundlePredictor(bundle, compute=compute)
+    for image in track(cases.values(), "reading", transient=True):
+        predictor.check(image)
     written = []
     for name, image in track(cases.items(), "predicting", transient=True):
         path = out / f"{name}.nii.gz"

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,8 @@ from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.check import check_dataset
 from monai_nas.errors import UserError
-from monai_nas.files import load_tensors, read_json, write_json
+from monai_nas.files import load_tensors, make_folder, read_json, remove_empty, write_json
+from monai_nas.pipelines.folder_lock import hold_folder
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
 from monai_nas.tasks.splits import Case, make_folds, training_cases
@@ -31,29 +33,44 @@ class RunFolder:
     path: Path
 
     def open(self, settings: Mapping[str, Any]) -> None:
-        """Create the folder, or make sure that it was started with the same settings.
+        """Create the folder, or make sure that it was started with the same settings; hold it until the process ends.
 
         Raises:
-            UserError: when it holds a run with other settings, or something else than a run.
+            UserError: when another process uses it, when it holds a run with other settings or one that has lost files,
+                or something else than a run.
         """
         file = self.path / "settings.json"
-        for name in ("settings.json", "checkpoint.pt", "model.pt"):
-            for unfinished in self.path.glob(f".{name}.*.tmp"):  # what a kill left of write_atomic
-                unfinished.unlink()
-        if file.exists():
-            before = read_json(file)
-            changed = [key for key in settings if before.get(key) != settings[key]]
-            if changed:
-                raise UserError(
-                    f"{file}: this run was started with {changed[0]} {before.get(changed[0])!r}, now "
-                    f"{settings[changed[0]]!r}: repeat the first command to continue it, or choose another --out"
-                )
-            if self.finished:
-                (self.path / "checkpoint.pt").unlink(missing_ok=True)  # where a kill came between the two
-            return
-        if self.path.is_dir() and any(self.path.iterdir()):
+        leftovers = ".*.tmp" if file.exists() else ".settings.json.*.tmp"  # what a kill left of write_atomic
+        if not file.exists() and self.path.is_dir() and set(self.path.iterdir()) - set(self.path.glob(leftovers)):
             raise UserError(f"{self.path}: not empty and not a run: choose another --out")
-        write_json(file, dict(settings))
+        made = make_folder(self.path)
+        hold_folder(self.path)
+        for unfinished in self.path.glob(leftovers):
+            unfinished.unlink()
+        if not file.exists():
+            try:
+                write_json(file, dict(settings))
+            except UserError:
+                remove_empty(made)
+                raise
+            return
+        before = read_json(file)
+        if not isinstance(before, Mapping):
+            raise UserError(f"{file}: not the settings of a run: restore it, or choose another --out")
+        changed = [key for key in settings if before.get(key) != settings[key]]
+        if changed:
+            raise UserError(
+                f"{file}: this run was started with {changed[0]} {before.get(changed[0])!r}, now "
+                f"{settings[changed[0]]!r}: repeat the first command to continue it, or choose another --out"
+            )
+        needed = ["model.pt"] if self.finished else []
+        if (self.path / "checkpoint.pt").exists():
+            needed += ["plan.json", "folds.json", "schedule.json"]
+        for name in needed:
+            if not (self.path / name).exists():
+                raise UserError(f"{self.path / name}: lost by a run that had it: restore it, or choose another --out")
+        if self.finished:
+            (self.path / "checkpoint.pt").unlink(missing_ok=True)  # where a kill came between the two
 
     def choose_plan(
         self, plan: Plan | None, cases: Sequence[Case], task: SegTask, adapt: Callable[[Plan], Plan]
@@ -72,10 +89,20 @@ class RunFolder:
         return kept
 
     def keep(self, plan: Plan, folds: Mapping[str, Any]) -> None:
-        """Write the folds and the plan down, where that has not been done."""
+        """Write the folds and the plan down, where that has not been done.
+
+        Raises:
+            UserError: when the folds written down are others: the data have changed since the run began.
+        """
+        file = self.path / "folds.json"
         if not (self.path / "plan.json").exists():
-            write_json(self.path / "folds.json", dict(folds))
+            write_json(file, dict(folds))
             plan.save(self.path / "plan.json")
+        elif read_json(file) != folds:
+            raise UserError(
+                f"{file}: lists other cases or folds than dataset.json gives now: restore the data that this run began "
+                "with, or choose another --out"
+            )
 
     @property
     def finished(self) -> bool:
@@ -88,7 +115,14 @@ class RunFolder:
         if not file.exists():
             return None
         record = load_tensors(file)
-        if not isinstance(record, dict) or set(record) != {"epoch", "rows", "state"}:
+        if (
+            not isinstance(record, dict)
+            or set(record) != {"epoch", "rows", "state"}
+            or not (type(record["epoch"]) is int and record["epoch"] >= 1)
+            or not (isinstance(record["rows"], list) and len(record["rows"]) == record["epoch"])
+            or not all(isinstance(row, dict) for row in record["rows"])
+            or not isinstance(record["state"], dict)
+        ):
             raise UserError(f"{file}: not a checkpoint of this program: delete it to start the run again")
         return record
 
@@ -131,11 +165,11 @@ def sound_cases(data: Path, task: SegTask) -> list[Case]:
     findings = check_dataset(data, task)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        raise UserError(
-            f"{errors[0].file}: {errors[0].message} ({len(errors)} errors in all; see `monai-nas check {data}`)"
-        )
-    for finding in findings:
-        logger.warning("%s: %s", finding.file, finding.message)
+        count = f"{len(errors)} errors in all" if len(errors) > 1 else "the only error"
+        raise UserError(f"{data / errors[0].file}: {errors[0].message} ({count}; see `monai-nas check {data}`)")
+    if findings:
+        first = f"{findings[0].file}: {findings[0].message}"
+        logger.warning("%s: %d warnings, the first: %s; see `monai-nas check`", data, len(findings), first)
     return training_cases(data)
 
 
@@ -190,8 +224,6 @@ def _version(name: str) -> str:
 
 
 def _processor() -> str:
-    import os
-
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

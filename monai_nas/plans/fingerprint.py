@@ -96,7 +96,7 @@ def measure_fingerprint(cases: Sequence[Case], task: SegTask) -> Fingerprint:
             raise UserError(f"{case.image}: has no label map: only labelled cases can be measured")
         image, label = read_image(case.image), read_image(case.label)
         if image.num_channels != task.in_channels:
-            raise UserError(f"{case.image}: has {image.num_channels} channels, {task.name} has {task.in_channels}")
+            raise UserError(f"{case.image}: {image.num_channels} channels, not {task.in_channels}: run monai-nas check")
         if image.shape != label.shape or label.num_channels != 1:
             raise UserError(f"{case.label}: has shape {label.shape}, its image {image.shape}: run monai-nas check")
         values = label.array[..., 0]
@@ -106,7 +106,10 @@ def measure_fingerprint(cases: Sequence[Case], task: SegTask) -> Fingerprint:
         if foreground.size > SAMPLES_PER_CASE:
             rng = np.random.default_rng(index)
             foreground = np.sort(rng.choice(foreground, SAMPLES_PER_CASE, replace=False, shuffle=False))
-        samples.append(image.array.reshape(-1, task.in_channels)[foreground].astype(np.float64))
+        intensities = image.array.reshape(-1, task.in_channels)[foreground].astype(np.float64)
+        if not np.isfinite(intensities).all():
+            raise UserError(f"{case.image}: holds NaN or Inf: run monai-nas check")
+        samples.append(intensities)
         axes = image.ras_axes
         shapes.append(_triple([image.shape[axis] for axis in axes]))
         spacings.append(_triple([round(image.spacing_mm[axis], 6) for axis in axes]))
@@ -135,6 +138,4 @@ def _count_classes(values: npt.NDArray[Any], num_classes: int, path: Path) -> np
 def _statistics(intensities: npt.NDArray[np.float64]) -> ChannelStatistics:
     """Return the statistics of one channel's foreground intensities."""
     lower, upper = np.percentile(intensities, [0.5, 99.5])
-    if not np.isfinite(intensities).all():
-        raise UserError("the images hold NaN or Inf in the foreground: run monai-nas check")
     return ChannelStatistics(float(lower), float(upper), float(intensities.mean()), float(intensities.std()))

@@ -1,18 +1,21 @@
 """How a dataset will be read and trained: derived by rules from its fingerprint, never tuned for a task."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
 from monai_nas.plans.fingerprint import ChannelStatistics, Fingerprint
+from monai_nas.plans.records import are_counts, are_positive, check_keys, is_number, lists, tuples
 from monai_nas.plans.rules import (
+    BROKEN_FIRST_EXTENT,
     choose_batch_size,
     choose_patch,
     choose_spacing,
     choose_width,
+    level_sizes,
     shape_at_spacing,
     stride_product,
 )
@@ -31,6 +34,12 @@ class IntensityRule:
     upper: float  # percentile 99.5
     mean: float
     std: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("ct", "mri"):
+            raise ValueError(f"intensity kind must be 'ct' or 'mri', got {self.kind!r}")
+        if not all(map(is_number, astuple(self)[1:])) or self.std <= 0 or self.lower > self.upper:
+            raise ValueError(f"intensity must have finite numbers, lower <= upper and std > 0, got {self}")
 
 
 @dataclass(frozen=True)
@@ -59,19 +68,40 @@ class Plan:
     reasons: tuple[tuple[str, str], ...]  # (field, the rule with its numbers)
 
     def __post_init__(self) -> None:
+        if not are_counts(self.patch_size, 3):
+            raise ValueError(f"patch_size must be 3 whole numbers from 1 on, got {self.patch_size}")
+        if not isinstance(self.strides, tuple) or not self.strides or not all(are_counts(s, 3) for s in self.strides):
+            raise ValueError(f"strides must be 3 whole numbers from 1 on for each level, got {self.strides}")
+        if not are_counts((self.batch_size, self.width, self.memory_bytes), 3):
+            raise ValueError(
+                "batch_size, width and memory_bytes must be whole numbers from 1 on, got "
+                f"{self.batch_size}, {self.width} and {self.memory_bytes}"
+            )
+        if self.width % 4:
+            raise ValueError(f"width must be a multiple of 4, got {self.width}")
+        if not are_positive(self.spacing_mm, 3):
+            raise ValueError(f"spacing_mm must be 3 positive numbers, got {self.spacing_mm}")
+        self._check_levels()
+        if len(self.intensity) != self.task.in_channels:
+            raise ValueError(f"intensity must have {self.task.in_channels} rules, got {len(self.intensity)}")
+
+    def _check_levels(self) -> None:
+        """Refuse a patch that the strides do not divide, or whose levels a network cannot be trained on."""
         product = stride_product(self.strides)
         if any(size % step for size, step in zip(self.patch_size, product, strict=True)):
             raise ValueError(f"patch_size {self.patch_size} must be multiples of the strides' product {product}")
-        if self.width < 4 or self.width % 4:
-            raise ValueError(f"width must be a positive multiple of 4, got {self.width}")
-        if self.batch_size < 1 or not self.strides:
-            raise ValueError(f"batch_size and strides must not be empty, got {self.batch_size} and {self.strides}")
-        if any(rule.kind not in ("ct", "mri") for rule in self.intensity):
-            raise ValueError(f"intensity kind must be 'ct' or 'mri', got {[rule.kind for rule in self.intensity]}")
-        if len(self.intensity) != self.task.in_channels:
-            raise ValueError(f"intensity must have {self.task.in_channels} rules, got {len(self.intensity)}")
-        if min(self.spacing_mm) <= 0:
-            raise ValueError(f"spacing_mm must be positive, got {self.spacing_mm}")
+        for level, size in enumerate(level_sizes(self.patch_size, self.strides)):
+            if size[0] == BROKEN_FIRST_EXTENT:
+                raise ValueError(
+                    f"patch_size {self.patch_size} and strides {self.strides} give level {level} a first axis of "
+                    f"{BROKEN_FIRST_EXTENT} voxels, where gradients in 16 bits are wrong (docs/decisions/0004): take "
+                    "another patch_size or fewer strides"
+                )
+            if max(size) == 1:
+                raise ValueError(
+                    f"patch_size {self.patch_size} and strides {self.strides} leave level {level} one voxel, which "
+                    "instance norm turns into 0: take a larger patch_size or fewer strides"
+                )
 
     @classmethod
     def from_fingerprint(
@@ -84,7 +114,7 @@ class Plan:
         """Return the plan as plain JSON values; :meth:`from_record` reads it back."""
         return {
             "format": FORMAT,
-            **{key: _lists(value) for key, value in asdict(self).items()},
+            **{key: lists(value) for key, value in asdict(self).items()},
             "reasons": dict(self.reasons),
         }
 
@@ -101,20 +131,22 @@ class Plan:
         """
         remedy = "make it again with monai-nas plan"
         names = {field.name for field in fields(cls)} | {"format"}
-        _check_keys(record, names, source, remedy)
+        check_keys(record, names, source, remedy)
         if record["format"] != FORMAT:
             raise UserError(f"{source}: plan format {record['format']!r}, this version reads {FORMAT}: {remedy}")
+        if not isinstance(record["intensity"], list) or not isinstance(record["reasons"], Mapping):
+            raise UserError(f"{source}: 'intensity' must be a list and 'reasons' an object: {remedy}")
         summary = record["fingerprint"]
-        _check_keys(summary, {field.name for field in fields(FingerprintSummary)}, f"{source}: fingerprint", remedy)
+        check_keys(summary, {field.name for field in fields(FingerprintSummary)}, f"{source}: fingerprint", remedy)
         task = SegTask.from_record(record["task"], source)
-        plain = {key: _tuples(value) for key, value in record.items() if key not in ("format", "task", "reasons")}
+        plain = {key: tuples(value) for key, value in record.items() if key not in ("format", "task", "reasons")}
         try:
             for rule in record["intensity"]:
-                _check_keys(rule, {field.name for field in fields(IntensityRule)}, f"{source}: intensity", remedy)
+                check_keys(rule, {field.name for field in fields(IntensityRule)}, f"{source}: intensity", remedy)
             plain["intensity"] = tuple(IntensityRule(**rule) for rule in record["intensity"])
-            plain["fingerprint"] = FingerprintSummary(**{key: _tuples(value) for key, value in summary.items()})
+            plain["fingerprint"] = FingerprintSummary(**{key: tuples(value) for key, value in summary.items()})
             return cls(task=task, reasons=tuple(record["reasons"].items()), **plain)
-        except (ValueError, TypeError, AttributeError, IndexError, ZeroDivisionError) as error:
+        except (ValueError, TypeError) as error:
             raise UserError(f"{source}: {error}: correct it, or {remedy}") from error
 
     def save(self, path: Path) -> None:
@@ -188,26 +220,3 @@ def _intensity_rule(modality: str, channel: ChannelStatistics) -> IntensityRule:
         mean=channel.mean,
         std=max(channel.std, 1e-6),  # a foreground of one value would otherwise divide by 0
     )
-
-
-def _check_keys(record: Any, names: set[str], source: str, remedy: str) -> None:
-    """Raise UserError where ``record`` is not an object with exactly these keys."""
-    if not isinstance(record, Mapping):
-        raise UserError(f"{source}: not a plan ({type(record).__name__} instead of an object): {remedy}")
-    unknown, missing = sorted(set(record) - names), sorted(names - set(record))
-    if unknown:
-        raise UserError(f"{source}: unknown keys {', '.join(unknown)}: remove them, or {remedy}")
-    if missing:
-        raise UserError(f"{source}: {', '.join(missing)} missing: {remedy}")
-
-
-def _lists(value: Any) -> Any:
-    """Return the value with tuples, also nested ones, as JSON's lists."""
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _tuples(value: Any) -> Any:
-    """Return the value with lists, also nested ones, as tuples."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

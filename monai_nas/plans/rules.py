@@ -14,6 +14,7 @@ ANISOTROPIC_RATIO = 3.0  # nnU-Net's threshold: from here on the median slice di
 ANISOTROPIC_PERCENTILE = 10  # nnU-Net's choice for that axis
 MAX_DOWN_SAMPLINGS = 3  # the SCNAS network: 12 cells, three of them reductions
 MIN_BOTTOM_VOXELS = 4  # an axis shorter than this holds no context for a 3-voxel convolution
+BROKEN_FIRST_EXTENT = 2  # of an image's first axis: oneDNN's bfloat16 weight gradients are wrong there (decisions/0004)
 MAX_POOLED_RATIO = 2.0  # an axis this much coarser than the finest waits until the others have caught up
 WIDTH = 32  # stem channels of the SCNAS paper
 SMALL_WIDTH = 16  # where memory is small: a quarter of the convolutions' work, half of the feature maps
@@ -82,6 +83,15 @@ def stride_product(strides: Sequence[Size]) -> Size:
     return x, y, z
 
 
+def level_sizes(patch: Size, strides: Sequence[Size]) -> tuple[Size, ...]:
+    """Return the size of a patch's feature maps on every level, the patch itself first."""
+    sizes = [patch]
+    for stride in strides:
+        x, y, z = (length // step for length, step in zip(sizes[-1], stride, strict=True))
+        sizes.append((x, y, z))
+    return tuple(sizes)
+
+
 def training_bytes(patch: Size, batch_size: int, width: int) -> int:
     """Return the estimated memory of the feature maps of a training step."""
     return prod(patch) * batch_size * width * BYTES_PER_VOXEL_PER_CHANNEL
@@ -111,13 +121,16 @@ def choose_patch(
     """Return the largest patch that fits, its strides, and the reasons of both.
 
     The patch starts as the median case at the target spacing, rounded up to multiples of the strides' product; while it
-    has too many voxels, the axis that shows most of its case is shortened, to keep the case's proportions.
+    has too many voxels, the axis that shows most of its case is shortened, to keep the case's proportions. No level's
+    first axis has ``BROKEN_FIRST_EXTENT`` voxels: an axis that is halved keeps ``MIN_BOTTOM_VOXELS``.
 
     Raises:
         UserError: when not even the smallest patch fits.
     """
     limit = _patch_limit(width, memory_bytes)
     size = list(shape) if max(shape) >= 2 * MIN_BOTTOM_VOXELS else [2 * MIN_BOTTOM_VOXELS] * 3  # one level at least
+    if size[0] == BROKEN_FIRST_EXTENT:
+        size[0] += 1
     floor = [min(length, MIN_PATCH_VOXELS) for length in size]
     while True:
         strides = choose_strides((size[0], size[1], size[2]), spacing_mm)

@@ -1,5 +1,6 @@
 """Reading one image file: NIfTI through nibabel, NRRD and MHA through ITK, all with the affine in RAS."""
 
+import gzip
 import importlib
 import warnings
 from dataclasses import dataclass
@@ -84,10 +85,21 @@ def read_image(path: Path) -> Image:
 
 def _read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     """Return the voxels, without a conversion where the header asks for none, and the affine."""
-    image = nibabel.loadsave.load(path)
+    if path.name.lower().endswith(".gz"):
+        # Unpacked to its end, where the checksum stands: nibabel stops before it, and gives wrong voxels unnoticed.
+        image = _nifti_from(gzip.decompress(path.read_bytes()))
+    else:
+        image = nibabel.loadsave.load(path)
     if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.affine is None:
         raise ValueError("no voxel grid")
     return np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
+
+
+def _nifti_from(content: bytes) -> nibabel.filebasedimages.FileBasedImage:
+    """Return the image of an unpacked .nii file, of NIfTI's first or second form."""
+    header_sizes = [int.from_bytes(content[:4], order) for order in ("little", "big")]
+    kind = nibabel.nifti2.Nifti2Image if 540 in header_sizes else nibabel.nifti1.Nifti1Image
+    return kind.from_bytes(content)
 
 
 def _read_itk(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
@@ -95,7 +107,10 @@ def _read_itk(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     with warnings.catch_warnings():  # ITK's wrappers, loaded piece by piece, crash where their warnings are errors
         warnings.simplefilter("ignore", DeprecationWarning)
         itk = importlib.import_module("itk")  # half a second, only for those who use it
-        image = itk.imread(str(path))
+        try:
+            image = itk.imread(str(path))
+        except RuntimeError as error:  # pages of it, with places in ITK's own source
+            raise ValueError("not a whole file of its kind") from error
         reversed_axes: npt.NDArray[Any] = itk.array_from_image(image)  # ([t,] z, y, x[, channels])
         matrix: npt.NDArray[Any] = itk.array_from_matrix(image.GetDirection())
     dims = int(image.GetImageDimension())

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class SegTask:
             source: named in the error, usually the file.
 
         Raises:
-            UserError: when the record is no task, or has keys that a task does not have.
+            UserError: when the record is no task, lacks keys, has unknown ones, or values that a task cannot have.
         """
         if not isinstance(record, Mapping):
             raise UserError(f"{source}: not a task ({type(record).__name__} instead of an object)")
@@ -74,6 +74,9 @@ class SegTask:
         missing = sorted(required - set(record))
         if missing:
             raise UserError(f"{source}: the task lacks {', '.join(missing)}: add them")
+        for key, value in record.items():
+            if not _FORMS[key](value):
+                raise UserError(f"{source}: the task's {key} is {value!r}: correct it")
         values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
         return cls(**values)
 
@@ -100,6 +103,29 @@ class SegTask:
             num_test=_count(record, "numTest", "test", path),
             sources=(str(record["reference"]),) if record.get("reference") else (),
         )
+
+
+def _are(value: Any, kinds: tuple[type, ...], least: int) -> bool:
+    """Whether this is a list of ``least`` or more values of these types; True is no number."""
+    return isinstance(value, list) and len(value) >= least and all(type(entry) in kinds for entry in value)
+
+
+def _are_three(value: Any) -> bool:
+    return value is None or (_are(value, (int, float), 3) and len(value) == 3 and min(value) > 0)
+
+
+_FORMS: Mapping[str, Callable[[Any], bool]] = {  # what each value of a record must be
+    "name": lambda value: isinstance(value, str),
+    "description": lambda value: isinstance(value, str),
+    "modalities": lambda value: _are(value, (str,), 1),
+    "labels": lambda value: _are(value, (str,), 2),
+    "num_training": lambda value: type(value) is int,
+    "num_test": lambda value: type(value) is int,
+    "median_shape": _are_three,
+    "median_spacing_mm": _are_three,
+    "tolerance_mm": lambda value: value is None or (type(value) in (int, float) and value > 0),
+    "sources": lambda value: _are(value, (str,), 0),
+}
 
 
 def _numbered(record: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:

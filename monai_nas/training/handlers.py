@@ -15,7 +15,7 @@ from ignite.handlers.mlflow_logger import MLflowLogger
 from ignite.handlers.tensorboard_logger import TensorboardLogger
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from monai_nas.errors import UserError
+from monai_nas.errors import UserError, remedy
 from monai_nas.files import save_tensors, write_atomic
 
 logger = logging.getLogger(__name__)
@@ -135,9 +135,12 @@ def attach_loggers(engine: Engine, run: Path) -> None:
     """Log the scalars of each step to RUN/tensorboard, and to MLflow where MLFLOW_TRACKING_URI is set.
 
     Raises:
-        UserError: when MLFLOW_TRACKING_URI is set and mlflow is not installed.
+        UserError: when the folder cannot be written, or MLFLOW_TRACKING_URI is set and mlflow is not installed.
     """
-    loggers: list[BaseLogger] = [TensorboardLogger(log_dir=str(run / "tensorboard"))]
+    try:
+        loggers: list[BaseLogger] = [TensorboardLogger(log_dir=str(run / "tensorboard"))]
+    except OSError as error:
+        raise UserError(f"{run / 'tensorboard'}: cannot be written ({error.strerror}): {remedy(error)}") from error
     if os.environ.get("MLFLOW_TRACKING_URI"):
         try:
             loggers.append(MLflowLogger())

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -43,10 +43,19 @@ class Schedule:
     def load(cls, path: Path) -> "Schedule":
         """Return the schedule of a JSON file; raises UserError naming the file."""
         record = read_json(path)
-        try:
-            return cls(**record)
-        except TypeError as error:
-            raise UserError(f"{path}: not a schedule ({error}): delete the run's folder and start again") from error
+        names = {field.name for field in fields(cls)}
+        if (
+            not isinstance(record, dict)
+            or set(record) != names
+            or any(type(value) is not int for value in record.values())
+        ):
+            raise UserError(
+                f"{path}: not a schedule of {', '.join(sorted(names))}: delete the run's folder and start again"
+            )
+        schedule = cls(**record)
+        if schedule.epoch_length < 1 or min(record.values()) < 0 or schedule.num_epochs < 1:
+            raise UserError(f"{path}: a schedule without steps: delete the run's folder and start again")
+        return schedule
 
 
 def epochs_in(seconds: float, step_seconds: float, epoch_length: int) -> int:

@@ -52,6 +52,12 @@ def relist(data: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (data / "dataset.json").write_text(json.dumps(record))
 
 
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def zero_spacing(path: Path) -> None:
     header = bytearray(gzip.decompress(path.read_bytes()))
     header[280:296] = bytes(16)  # srow_x of the NIfTI header
@@ -84,6 +90,8 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
     ("nan", lambda data: rewrite(data / IMAGE, with_value(np.nan)), IMAGE, "1 voxels are NaN or Inf"),
     ("inf", lambda data: rewrite(data / IMAGE, with_value(np.inf)), IMAGE, "1 voxels are NaN or Inf"),
     ("cut", lambda data: (data / IMAGE).write_bytes((data / IMAGE).read_bytes()[:2000]), IMAGE, "unreadable"),
+    ("last byte cut", lambda data: (data / LABEL).write_bytes((data / LABEL).read_bytes()[:-1]), LABEL, "unreadable"),
+    ("bit rot", lambda data: flip_a_bit(data / IMAGE), IMAGE, "unreadable"),
     ("test cut", lambda data: (data / "imagesTs/own_005.nii.gz").write_text("x"), "imagesTs/own_005.nii.gz", "unread"),
     ("zero spacing", lambda data: zero_spacing(data / IMAGE), IMAGE, "affine"),
     ("no dataset.json", lambda data: (data / "dataset.json").unlink(), "dataset.json", "no such file"),

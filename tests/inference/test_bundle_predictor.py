@@ -152,6 +152,24 @@ def test_an_incomplete_configuration_is_named(bundle: Path, part: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_configuration_that_is_no_object_is_named(bundle: Path) -> None:
+    write_json(bundle / "configs" / "inference.json", [1])
+    with pytest.raises(UserError, match=r"inference\.json: not a bundle's configuration"):
+        BundlePredictor(bundle, compute=COMPUTE)
+
+
+def test_images_that_give_nothing_are_found_before_prediction(bundle: Path, tmp_path: Path) -> None:
+    predictor = BundlePredictor(bundle, compute=COMPUTE)
+    predictor.check(write_image(tmp_path / "sound.nii.gz", block(), grid("LPS")))
+    with pytest.raises(UserError, match=r"two\.nii\.gz: has 2 channels, the network takes 1"):
+        predictor.check(write_image(tmp_path / "two.nii.gz", np.stack([block(), block()], axis=-1), grid("LPS")))
+    for value in (np.nan, np.inf):
+        broken = block()
+        broken[3, 3, 3] = value
+        with pytest.raises(UserError, match=r"broken\.nii\.gz: holds NaN or Inf"):
+            predictor.check(write_image(tmp_path / "broken.nii.gz", broken, grid("LPS")))
+
+
 def test_images_with_other_channels_or_none_are_named(bundle: Path, tmp_path: Path) -> None:
     predictor = BundlePredictor(bundle, compute=COMPUTE)
     two = write_image(tmp_path / "two.nii.gz", np.stack([block(), block()], axis=-1), grid("LPS"))

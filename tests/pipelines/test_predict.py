@@ -1,5 +1,6 @@
 """A folder of scans through a bundle as `monai-nas bundle` writes it."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,3 +27,12 @@ def test_every_scan_gets_a_label_map_on_its_grid(phantoms: Path, finished_run: P
     with pytest.raises(UserError, match="no images"):
         predict_folder(bundle, tmp_path, tmp_path / "none", mirror=False, compute=COMPUTE)
     assert not (tmp_path / "none").exists()
+
+
+def test_nothing_is_written_where_one_scan_is_damaged(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(phantoms / "imagesTs", tmp_path / "images"))
+    last = sorted(images.iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-1])
+    with pytest.raises(UserError, match=rf"{last.name}: unreadable"):
+        predict_folder(bundle, images, tmp_path / "out", mirror=False, compute=COMPUTE)
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Fingerprints and plans end to end on phantoms, and on the real tasks where they are present."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from monai_nas.errors import UserError
-from monai_nas.plans import Fingerprint, Plan, make_plan, measure_fingerprint
+from monai_nas.plans import Fingerprint, IntensityRule, Plan, make_plan, measure_fingerprint
+from monai_nas.plans.fingerprint import ChannelStatistics
+from monai_nas.plans.rules import level_sizes
 from monai_nas.tasks import Case, SegTask, load_task, msd_task, training_cases
 
 TASK = SegTask("Own", "", ("CT", "T2"), ("background", "organ"), 2, 0)
@@ -49,8 +52,14 @@ def test_fingerprint_refuses_what_it_cannot_measure(tmp_path: Path) -> None:
         measure_fingerprint([write_case(tmp_path, "a", (1, 1, 1), label_value=2)], TASK)
     with pytest.raises(UserError, match="nor any other label map has foreground"):
         measure_fingerprint([write_case(tmp_path, "b", (1, 1, 1), label_value=0)], TASK)
-    with pytest.raises(UserError, match=r"c\.nii\.gz: has 2 channels"):
+    with pytest.raises(UserError, match=r"c\.nii\.gz: 2 channels, not 1"):
         measure_fingerprint([write_case(tmp_path, "c", (1, 1, 1))], msd_task("Task09_Spleen"))
+    broken = write_case(tmp_path, "d", (1, 1, 1))
+    image: Any = nibabel.loadsave.load(broken.image)
+    voxels = np.where(np.asarray(image.dataobj) > 0, np.nan, 0).astype(np.float32)
+    nibabel.loadsave.save(nibabel.nifti1.Nifti1Image(voxels, image.affine), broken.image)  # type: ignore[no-untyped-call]
+    with pytest.raises(UserError, match=r"d\.nii\.gz: holds NaN or Inf"):
+        measure_fingerprint([broken], TASK)
     with pytest.raises(UserError, match="no training cases"):
         measure_fingerprint([], TASK)
 
@@ -78,7 +87,27 @@ def test_intensity_follows_the_modality(tmp_path: Path) -> None:
         ({"format": 7}, "plan format 7"),
         ({"patch_size": [9, 8, 8]}, "must be multiples"),
         ({"width": 30}, "multiple of 4"),
-        ({"strides": []}, "strides must not be empty"),
+        ({"strides": []}, "strides must be 3 whole numbers"),
+        ({"strides": [[2, 2]]}, "strides must be 3 whole numbers"),
+        ({"strides": [[-2, -2, -2], [-1, -1, -1]]}, "strides must be 3 whole numbers"),
+        ({"strides": [[0, 1, 1]]}, "strides must be 3 whole numbers"),
+        ({"strides": [[2.0, 2, 2]]}, "strides must be 3 whole numbers"),
+        ({"strides": 2}, "strides must be 3 whole numbers"),
+        ({"patch_size": [8, 8]}, "patch_size must be 3 whole numbers"),
+        ({"patch_size": [0, 8, 8]}, "patch_size must be 3 whole numbers"),
+        ({"patch_size": 8}, "patch_size must be 3 whole numbers"),
+        ({"patch_size": [2, 8, 8], "strides": [[1, 2, 2]]}, "level 0 a first axis of 2 voxels"),
+        ({"patch_size": [8, 8, 8], "strides": [[2, 2, 2]] * 2}, "level 2 a first axis of 2 voxels"),
+        ({"patch_size": [8, 4, 4], "strides": [[4, 2, 2]]}, "level 1 a first axis of 2 voxels"),
+        ({"patch_size": [1, 2, 2], "strides": [[1, 2, 2]]}, "leave level 1 one voxel"),
+        ({"batch_size": 2.5}, "batch_size, width and memory_bytes must be whole"),
+        ({"batch_size": True}, "batch_size, width and memory_bytes must be whole"),
+        ({"width": -4}, "batch_size, width and memory_bytes must be whole"),
+        ({"spacing_mm": [1, 1]}, "spacing_mm must be 3 positive"),
+        ({"spacing_mm": [1, 1, 0]}, "spacing_mm must be 3 positive"),
+        ({"spacing_mm": [1, 1, float("nan")]}, "spacing_mm must be 3 positive"),
+        ({"intensity": 5}, "'intensity' must be a list"),
+        ({"reasons": []}, "'reasons' an object"),
         ({"intensity": []}, "must have 2 rules"),
         ({"intensity": [{"kind": "ct"}]}, "lower, mean, std, upper missing"),
         ({"task": {"name": "x"}}, "lacks"),
@@ -89,6 +118,45 @@ def test_faulty_plan_is_refused_with_its_file(tmp_path: Path, change: dict[str, 
     with pytest.raises(UserError, match=message) as caught:
         Plan.load(tmp_path / "p.json")
     assert "p.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"kind": "pet"}, {"std": 0.0}, {"mean": float("inf")}, {"lower": "0"}, {"lower": 2.0, "upper": 1.0}]
+)
+def test_an_intensity_rule_without_sense_is_refused(change: dict[str, Any]) -> None:
+    sound: dict[str, Any] = {"kind": "ct", "lower": 0.0, "upper": 1.0, "mean": 0.5, "std": 0.2}
+    IntensityRule(**sound)
+    with pytest.raises(ValueError, match="intensity"):
+        IntensityRule(**(sound | change))
+
+
+def test_levels_of_two_voxels_along_other_axes_are_sound(tmp_path: Path) -> None:
+    plan = dataclasses.replace(make(tmp_path), patch_size=(4, 2, 8), strides=((1, 1, 2), (1, 1, 2)))
+    assert plan.patch_size == (4, 2, 8)
+
+
+def test_plans_of_any_dataset_are_sound_and_survive_their_file() -> None:
+    """A plan checks itself, so this says that the rules give none that it refuses, whatever the data are like."""
+    rng = np.random.default_rng(0)
+    statistics = ChannelStatistics(0.0, 1.0, 0.5, 0.2)
+    smallest = set()
+    for _ in range(3000):
+        count = int(rng.integers(1, 4))
+        shapes = tuple(triple(np.exp(rng.uniform(0, np.log(600), 3)).astype(int)) for _ in range(count))
+        spacings = tuple(triple(np.exp(rng.uniform(np.log(0.2), np.log(8), 3)).round(6)) for _ in range(count))
+        fingerprint = Fingerprint(shapes, spacings, shapes[0], spacings[0], (statistics,) * 2, (1, 1))
+        try:
+            plan = make_plan(TASK, fingerprint, int(np.exp(rng.uniform(np.log(2**27), np.log(2**36)))))
+        except UserError as error:
+            assert "--memory" in str(error)
+            continue
+        assert Plan.from_record(json.loads(json.dumps(plan.to_record()))) == plan
+        smallest.add(min(size[0] for size in level_sizes(plan.patch_size, plan.strides)))
+    assert 2 not in smallest and {1, 3, 4} <= smallest
+
+
+def triple(values: Any) -> Any:
+    return tuple(values.tolist())
 
 
 @pytest.mark.realdata

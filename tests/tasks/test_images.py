@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -43,6 +44,37 @@ def test_channels_are_last_and_axes_are_named(tmp_path: Path) -> None:
     permuted = AFFINE[:, [2, 0, 1, 3]]  # the file's axes run along S, R, A
     image = read_image(save(tmp_path / "a.nii.gz", np.stack([volume(), volume() + 1], axis=-1), permuted))
     assert (image.num_channels, image.shape, image.ras_axes) == (2, (4, 5, 6), (1, 2, 0))
+
+
+@pytest.mark.parametrize("place", [400, 700, -20, -6, -1], ids=lambda place: f"byte {place}")
+def test_a_byte_that_has_changed_in_an_archive_is_found(tmp_path: Path, place: int) -> None:
+    """Unpacked without its checksum, most such files give other voxels and no error."""
+    path = save(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 999, (9, 9, 9)).astype(np.int16))
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImage, match=r"a\.nii\.gz: unreadable"):
+        read_image(path)
+
+
+def test_an_archive_that_lacks_its_last_byte_is_found(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", volume())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UnreadableImage, match=r"a\.nii\.gz: unreadable"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "kind", [nibabel.nifti1.Nifti1Image, nibabel.nifti2.Nifti2Image], ids=lambda kind: kind.__name__
+)
+def test_archives_of_both_forms_of_nifti_are_scaled_as_their_header_says(tmp_path: Path, kind: Any) -> None:
+    image = kind(volume(), AFFINE)
+    image.header.set_slope_inter(2.0, 5.0)
+    nibabel.loadsave.save(image, tmp_path / "a.nii.gz")
+    expected: Any = nibabel.loadsave.load(tmp_path / "a.nii.gz")
+    read = read_image(tmp_path / "a.nii.gz")
+    assert np.array_equal(read.array[..., 0], np.asarray(expected.dataobj)) and read.array.max() > volume().max()
+    np.testing.assert_array_equal(read.affine, expected.affine)
 
 
 def test_damaged_missing_and_flat_files_are_refused(tmp_path: Path) -> None:

@@ -86,3 +86,25 @@ def test_unknown_and_missing_keys_of_a_record_are_named() -> None:
     del record["labels"]
     with pytest.raises(UserError, match="lacks labels"):
         SegTask.from_record(record)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", 5),
+        ("modalities", []),
+        ("modalities", "CT"),
+        ("labels", ["background"]),
+        ("labels", ["background", 1]),
+        ("num_training", 2.5),
+        ("median_shape", [1, 2]),
+        ("median_spacing_mm", [1, 1, 0]),
+        ("tolerance_mm", "1"),
+        ("tolerance_mm", -1),
+        ("sources", None),
+    ],
+)
+def test_values_that_a_task_cannot_have_are_named(key: str, value: Any) -> None:
+    record = json.loads(json.dumps(msd_task("Task09_Spleen").to_record())) | {key: value}
+    with pytest.raises(UserError, match=rf"plan\.json: the task's {key} is"):
+        SegTask.from_record(record, "plan.json")
