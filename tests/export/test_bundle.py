@@ -258,6 +258,22 @@ def test_the_same_run_gives_the_same_configs_and_weights(finished_run: Path, bun
         assert (again / path).read_bytes() == (bundle / path).read_bytes(), path
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", "[]", "list instead of an object"),
+        ("folds.json", "3", "int instead of an object"),
+        ("folds.json", '{"seed": "x"}', "seed is 'x', must be a number"),
+    ],
+)
+def test_a_damaged_run_is_named(finished_run: Path, tmp_path: Path, name: str, content: str, message: str) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name}: {message}"):
+        write_bundle(run, tmp_path / "new" / "bundle")
+    assert not (tmp_path / "new").exists()
+
+
 def test_licence_is_apache() -> None:
     assert "Apache License" in license_text()
     assert "END OF TERMS AND CONDITIONS" in license_text()

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
+from monai_nas.files import write_json
 from monai_nas.networks import build_network, load_architecture
 from monai_nas.spaces import CellUNetSpace
 
@@ -124,3 +126,24 @@ def test_a_file_is_an_architecture(tmp_path: Path) -> None:
 def test_neither_is_a_user_error_with_the_names(value: str) -> None:
     with pytest.raises(UserError, match=f"^{value}: .* one of dynunet, res_unet$"):
         load_architecture(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"space": "cell_net"}, "architecture of unknown space 'cell_net': known are"),
+        ({"settings": {"num_nodes": 10**6}}, "num_nodes is 1000000, must be a whole number to 64"),
+        ({"settings": {}}, "num_nodes is None, must be"),
+        ({"choices": {}}, "architecture lacks the decision"),
+    ],
+)
+def test_a_file_with_another_architecture_is_refused_by_its_name(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    record = CellUNetSpace(num_nodes=2).sample(np.random.default_rng(0)).to_record()
+    file = tmp_path / "architecture.json"
+    write_json(file, record)
+    assert load_architecture(str(file)).to_record() == record
+    write_json(file, record | change)
+    with pytest.raises(UserError, match=rf"architecture\.json: .*{message}"):
+        load_architecture(str(file))

@@ -17,7 +17,7 @@ from ignite.engine import Engine, Events
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.errors import UserError
-from monai_nas.files import load_tensors, read_json, write_json
+from monai_nas.files import load_tensors, read_json, save_tensors, write_json
 from monai_nas.networks import build_network
 from monai_nas.pipelines import epochs
 from monai_nas.pipelines import search as module
@@ -309,4 +309,30 @@ def test_a_broken_checkpoint_is_named(phantoms: Path, plan: Plan, tmp_path: Path
         (out / name).write_bytes((finished / name).read_bytes())
     (out / "checkpoint.pt").write_bytes(b"half a che")
     with pytest.raises(UserError, match=r"checkpoint\.pt: not a file of weights"):
+        run_search(phantoms, out, plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"state": {"supernet": {}}}, "is of another run"),
+        ({"state": {}}, "is of another run"),
+        ({"epoch": 99}, "is of a longer run than schedule"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_named(
+    phantoms: Path,
+    plan: Plan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    message: str,
+) -> None:
+    out = tmp_path / "run"
+    break_at(5, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(phantoms, out, plan)
+    monkeypatch.undo()
+    save_tensors(out / "checkpoint.pt", load_tensors(out / "checkpoint.pt") | change)
+    with pytest.raises(UserError, match=rf"checkpoint\.pt: {message}"):
         run_search(phantoms, out, plan)

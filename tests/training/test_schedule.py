@@ -22,10 +22,27 @@ def test_it_survives_its_file(tmp_path: Path) -> None:
     assert Schedule.load(tmp_path / "schedule.json") == schedule
 
 
-@pytest.mark.parametrize("content", ['{"epoch_length": 5}', '{"epoch_length": 5, "hours": 1}', "[1, 2, 3]", "3"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"epoch_length": 5}',
+        '{"epoch_length": 5, "hours": 1}',
+        "[1, 2, 3]",
+        "3",
+        '{"epoch_length": 5, "search_epochs": 2.5, "fixed_epochs": 1}',
+        '{"epoch_length": 5, "search_epochs": true, "fixed_epochs": 1}',
+    ],
+)
 def test_another_file_is_refused_with_its_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "schedule.json").write_text(content)
     with pytest.raises(UserError, match=r"schedule\.json: not a schedule"):
+        Schedule.load(tmp_path / "schedule.json")
+
+
+@pytest.mark.parametrize(("length", "search", "fixed"), [(0, 1, 1), (5, 0, 0), (5, -1, 3)])
+def test_a_schedule_without_steps_is_refused(tmp_path: Path, length: int, search: int, fixed: int) -> None:
+    Schedule(length, search, fixed).save(tmp_path / "schedule.json")
+    with pytest.raises(UserError, match=r"schedule\.json: a schedule without steps"):
         Schedule.load(tmp_path / "schedule.json")
 
 
