@@ -73,3 +73,8 @@ def test_files_that_are_no_text_and_files_that_are_not_there(tmp_path: Path) -> 
         read_history(tmp_path / "history.csv")
     with pytest.raises(UserError, match="no such file"):
         read_history(tmp_path / "none.csv")
+
+
+def test_a_warm_up_without_a_loss_of_the_alphas_belongs_to_the_sampling(tmp_path: Path) -> None:
+    lines = [f"{epoch},1.0,{alpha},0.5,0.1,0.5,0.5,0.6," for epoch, alpha in enumerate(("", "", "2.0", "2.0", ""), 1)]
+    assert read_history(written(tmp_path, SEARCH + "\n".join(lines) + "\n")).num_sampling == 4
