@@ -31,7 +31,7 @@ class History:
 
     @property
     def num_sampling(self) -> int:
-        """Epochs in which operations were sampled: up to the last with a loss of the alphas, which starts after a warm-up."""
+        """Epochs in which operations were sampled: up to the last with a loss of the alphas, after a warm-up."""
         return int(np.flatnonzero(np.isfinite(self.columns["alpha_loss"])).max(initial=-1)) + 1
 
     def under(self, prefix: str) -> dict[str, Array]:
