@@ -79,5 +79,5 @@ class CellUNet(CellUNetSkeleton):
         """Raise UserError when this is no architecture of the space, or names an unknown operation."""
         num_nodes = dict(architecture.settings).get("num_nodes")
         if type(num_nodes) is not int or not 1 <= num_nodes <= MAX_NODES:  # from a file, so whatever JSON holds
-            raise UserError(f"architecture setting num_nodes is {num_nodes!r}, must be a whole number to {MAX_NODES}")
+            raise UserError(f"architecture settings: num_nodes is {num_nodes!r}, must be a whole number to {MAX_NODES}")
         CellUNetSpace(num_nodes=num_nodes, operations=tuple(CANDIDATES)).check(architecture)

@@ -317,7 +317,7 @@ def test_a_broken_checkpoint_is_named(phantoms: Path, plan: Plan, tmp_path: Path
     [
         ({"state": {"supernet": {}}}, "is of another run"),
         ({"state": {}}, "is of another run"),
-        ({"epoch": 99}, "is of a longer run than schedule"),
+        ({"epoch": 99, "rows": [{}] * 99}, "is of a longer run than schedule"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_named(
