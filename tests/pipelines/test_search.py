@@ -211,14 +211,14 @@ def test_minutes_are_written_down_and_obeyed_on_resume(
     out = tmp_path / "run"
     break_at(4, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        run_search(phantoms, out, plan, minutes=0.05, epochs=None)
+        run_search(phantoms, out, plan, minutes=1.0, epochs=None)
     schedule = read_json(out / "schedule.json")
     assert schedule["search_epochs"] >= 1 and schedule["fixed_epochs"] >= 1 and schedule["epoch_length"] == 3
     other = {"epoch_length": 3, "search_epochs": 2, "fixed_epochs": 1}  # as if the machine had been slower
     write_json(out / "schedule.json", other)
     monkeypatch.undo()
     monkeypatch.setattr(module, "step_seconds", None)  # would be called if the file were not obeyed
-    run_search(phantoms, out, plan, minutes=0.05, epochs=None)
+    run_search(phantoms, out, plan, minutes=1.0, epochs=None)
     assert read_json(out / "schedule.json") == other and read_json(out / "run.json")["steps"] == 9
 
 
