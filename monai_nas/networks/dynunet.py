@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.networks.build import NETWORKS
-from monai_nas.networks.hand_made import check_nothing_chosen, check_size, check_strides, size_unit
+from monai_nas.networks.hand_made import check_nothing_chosen
 from monai_nas.ops.blocks import FeatureNorm, convolution
+from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 MOST_CHANNELS = 320  # nnU-Net's limit for 3D
 LEAST_LEVELS = 2  # DynUNet refuses fewer

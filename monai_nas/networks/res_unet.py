@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from monai_nas.architecture import Architecture
 from monai_nas.networks.build import NETWORKS
-from monai_nas.networks.hand_made import check_nothing_chosen, check_size, check_strides, size_unit
+from monai_nas.networks.hand_made import check_nothing_chosen
 from monai_nas.ops import ConvNorm, UnitConv, convolution
+from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 
 class Enlarge(nn.Module):

@@ -22,6 +22,7 @@ from monai_nas.pipelines.epochs import run_epochs
 from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
 from monai_nas.plans.plan import Plan
+from monai_nas.plans.rules import stride_product
 from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
 from monai_nas.tasks.splits import search_halves
 from monai_nas.tasks.task import SegTask
@@ -245,10 +246,9 @@ def sampling_plan(plan: Plan, share: float) -> Plan:
     What an alpha learns from is the number of draws far more than the number of voxels each is judged by, and steps on
     small patches are that much cheaper. No axis of the deepest level gets fewer than ``MIN_SAMPLING_EXTENT`` voxels.
     """
-    units = [math.prod(stride[axis] for stride in plan.strides) for axis in range(len(plan.patch_size))]
     x, y, z = (
         min(length, max(MIN_SAMPLING_EXTENT, round(share * length / unit)) * unit)
-        for length, unit in zip(plan.patch_size, units, strict=True)
+        for length, unit in zip(plan.patch_size, stride_product(plan.strides), strict=True)
     )
     return replace(plan, patch_size=(x, y, z))
 

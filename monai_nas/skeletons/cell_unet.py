@@ -7,6 +7,7 @@ from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
 from monai_nas.ops import ConvNorm, Resample, convolution, empty_like_strided
+from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 NUM_INPUTS = 2
 
@@ -128,8 +129,7 @@ class CellUNetSkeleton(nn.Module):
         super().__init__()
         if width % num_nodes:
             raise ValueError(f"width must be a multiple of the {num_nodes} nodes of a cell, got {width}")
-        if not strides or any(len(stride) != spatial_dims for stride in strides):
-            raise ValueError(f"strides must hold {spatial_dims} numbers for each level, got {strides}")
+        check_strides(strides, spatial_dims)
         ones = [1] * spatial_dims
 
         def cell(cell_type: str, level: int, first: tuple[int, int], second: tuple[int, int]) -> SearchableCell:
@@ -165,9 +165,7 @@ class CellUNetSkeleton(nn.Module):
         dropout_class = nn.Dropout3d if spatial_dims == 3 else nn.Dropout2d
         self.dropout = dropout_class(dropout)
         self.head = convolution(spatial_dims)(width, out_channels, 1)
-        self.size_unit = [1] * spatial_dims
-        for stride in strides:
-            self.size_unit = [unit * step for unit, step in zip(self.size_unit, stride, strict=True)]
+        self.size_unit = size_unit(strides)
 
     def forward(self, image: Tensor, selection: Optional[Dict[str, Tensor]] = None) -> Tensor:  # noqa: UP006, UP045
         """Return the logits.
@@ -179,9 +177,7 @@ class CellUNetSkeleton(nn.Module):
         Raises:
             ValueError: when a size is not divisible by the product of the strides.
         """
-        for axis, unit in enumerate(self.size_unit):
-            if image.shape[axis + 2] % unit != 0:
-                raise ValueError(f"image of size {image.shape} must be divisible by {self.size_unit}")
+        check_size(image, self.size_unit)
         reduction: Optional[Tensor] = None  # noqa: UP045
         encoder_normal: Optional[Tensor] = None  # noqa: UP045
         expansion: Optional[Tensor] = None  # noqa: UP045
