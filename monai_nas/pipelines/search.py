@@ -2,7 +2,6 @@
 
 import logging
 import math
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +25,12 @@ from monai_nas.plans.rules import stride_product
 from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
 from monai_nas.tasks.splits import search_halves
 from monai_nas.tasks.task import SegTask
-from monai_nas.training import Schedule, epochs_in, mean_dice, step_seconds
+from monai_nas.training import TIMED_STEPS, Schedule, epochs_in, mean_dice, step_seconds, typical_seconds
 
 logger = logging.getLogger(__name__)
 
 SEARCH_SHARE = 0.4  # of the time; the rest trains the weights of the architecture found
 MIN_SAMPLING_EXTENT = 3  # voxels of the deepest level, what its convolutions see
-TIMED_STEPS = 8  # of each phase
 GAP_CASES, GAP_DRAWS = 8, 4  # on which sampled and extracted networks are compared at the end
 
 Items = Sequence[dict[str, Any]]
@@ -262,14 +260,13 @@ def schedule_within(seconds: float, timed: Sequence[float], epoch_length: int, s
         epoch_length: wanted, steps; large tasks get less than a pass over all cases.
         settle: whether there is a last phase.
     """
-    # The mean, as steps that draw operations differ in cost and their costs add up.
-    sampling = statistics.fmean(timed[: TIMED_STEPS - 1])
+    sampling = typical_seconds(timed[: TIMED_STEPS - 1])
     share = SEARCH_SHARE if settle else 1.0
     epoch_length = min(epoch_length, max(1, int(seconds * share / sampling)))
     search_epochs = epochs_in(seconds * share, sampling, epoch_length)
     if not settle:
         return Schedule(epoch_length, search_epochs, 0)
-    fixed = statistics.median(timed[TIMED_STEPS:])
+    fixed = typical_seconds(timed[TIMED_STEPS:])
     logger.info("a step takes %.2f s while operations are sampled, %.2f s with one network", sampling, fixed)
     return Schedule(epoch_length, search_epochs, epochs_in(seconds * (1 - share), fixed, epoch_length))
 

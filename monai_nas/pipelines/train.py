@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,18 @@ from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks.task import SegTask
-from monai_nas.training import Learners, Schedule, epochs_in, make_trainer, mean_dice, step_seconds
+from monai_nas.training import (
+    TIMED_STEPS,
+    Learners,
+    Schedule,
+    epochs_in,
+    make_trainer,
+    mean_dice,
+    step_seconds,
+    typical_seconds,
+)
 
 logger = logging.getLogger(__name__)
-
-TIMED_STEPS = 8
 
 
 def train(
@@ -129,7 +135,7 @@ def train(
         epoch_length = math.ceil(len(items) / plan.batch_size)
         if minutes is not None:
             trial = Schedule(TIMED_STEPS, 0, 1)
-            seconds = statistics.median(step_seconds(*start(fresh(), trial, 0)))
+            seconds = typical_seconds(step_seconds(*start(fresh(), trial, 0)))
             logger.info("a step takes %.2f s", seconds)
             epoch_length = min(epoch_length, max(1, int(60 * minutes / seconds)))  # large tasks: less than all cases
             epochs = epochs_in(60 * minutes, seconds, epoch_length)

@@ -3,10 +3,11 @@
 from monai_nas.training.evaluator import mean_dice
 from monai_nas.training.handlers import attach_loggers, attach_progress, attach_record
 from monai_nas.training.losses import multi_class_dice_loss, segmentation_loss
-from monai_nas.training.schedule import Schedule, epochs_in, step_seconds
+from monai_nas.training.schedule import TIMED_STEPS, Schedule, epochs_in, step_seconds, typical_seconds
 from monai_nas.training.trainer import Learners, TrainerConfig, make_trainer
 
 __all__ = [
+    "TIMED_STEPS",
     "Learners",
     "Schedule",
     "TrainerConfig",
@@ -19,4 +20,5 @@ __all__ = [
     "multi_class_dice_loss",
     "segmentation_loss",
     "step_seconds",
+    "typical_seconds",
 ]

@@ -1,7 +1,8 @@
 """How long a run is: fixed once, written down, and obeyed ever after, also on resume."""
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,9 @@ from ignite.engine import Engine, Events
 
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
+
+TIMED_STEPS = 16  # of each phase of a run whose length is asked for in minutes
+UNTIMED_STEPS = 4  # the first of those: kernels are chosen and caches filled
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,11 @@ def step_seconds(engine: Engine, run: Callable[[], object]) -> list[float]:
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: ends.append(time.perf_counter()))
     run()
     return [end - before for before, end in pairwise(ends)]
+
+
+def typical_seconds(timed: Sequence[float]) -> float:
+    """Return how long a step usually takes, by the durations of the first steps of a phase, in order.
+
+    The median, as what else runs on the machine makes single steps ten times slower.
+    """
+    return statistics.median(timed[UNTIMED_STEPS - 1 :])

@@ -8,7 +8,7 @@ import pytest
 from ignite.engine import Engine
 
 from monai_nas.errors import UserError
-from monai_nas.training import Schedule, epochs_in, step_seconds
+from monai_nas.training import Schedule, epochs_in, step_seconds, typical_seconds
 
 
 def test_counts_follow_from_the_epochs() -> None:
@@ -63,3 +63,7 @@ def test_steps_are_timed_with_their_batches_and_without_the_first() -> None:
     timed = step_seconds(engine, lambda: engine.run(batches(), epoch_length=4))
     assert len(timed) == 3 and max(timed) < 0.2
     assert timed[1] >= 0.04 and min(timed) >= 0.01
+
+
+def test_neither_the_first_steps_nor_a_busy_moment_count() -> None:
+    assert typical_seconds([9.0, 8.0, 7.0, 1.0, 1.2, 50.0, 1.1, 1.0]) == pytest.approx(1.1)
