@@ -53,14 +53,17 @@ def choose_compute(low_precision: bool = True, device: str | None = None) -> Com
 
     Args:
         low_precision: False forces float32, the one switch for exactness or debugging.
-        device: "cpu", "cuda", "cuda:1"; by default CUDA where there is one.
+        device: "cpu", "cuda", "cuda:1"; by default CUDA where there is one, of torchrun's processes each its own.
 
     Returns:
         bfloat16 where the processor multiplies it in hardware (AMX or AVX-512 BF16) or the GPU does (compute
         capability 8 and later), float16 on older GPUs, float32 elsewhere; always channels-last, where the
         convolutions want it (on this project's CPUs 1.3-3 times faster than contiguous; see docs/decisions/0004).
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device is None:
+        gpu = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
+        device = gpu if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(device)
     dtype = torch.float32
     if low_precision and chosen.type == "cuda":
         dtype = torch.bfloat16 if torch.cuda.get_device_capability(chosen)[0] >= 8 else torch.float16

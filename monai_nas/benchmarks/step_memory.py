@@ -53,10 +53,9 @@ def estimates(bytes_per_value: int, num_draws: int, seed: int) -> list[float]:
             name: sample_two_operations(torch.zeros(shape), 1.0, generator).requires_grad_() for name in CELL_TYPES
         }
         costs = [
-            network_cost(DrawnNetwork(supernet, selection), 1, SIZE, batch, bytes_per_value)
-            for batch in (BATCH_SIZE, 2 * BATCH_SIZE)
+            network_cost(DrawnNetwork(supernet, selection), 1, SIZE, batch, bytes_per_value) for batch in (1, 2)
         ]  # the difference leaves out what does not grow with the batch
-        kept.append((costs[1].memory_bytes - costs[0].memory_bytes) / (prod(SIZE) * BATCH_SIZE * WIDTH))
+        kept.append((costs[1].memory_bytes - costs[0].memory_bytes) / (prod(SIZE) * WIDTH))
     return kept
 
 

@@ -1,4 +1,4 @@
-"""``monai-nas draw``: the cells of an architecture, and the history of a search or a training, as figures."""
+"""``monai-nas draw``: the cells or the grid of an architecture, and the history of a run, as figures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ def draw(
         Path | None, typer.Option("--out", help=f"Folder to write to; by default {DRAWINGS}/ beside FILE, or in RUN.")
     ] = None,
 ) -> None:
-    """Draw the four cells, each alone and all on one page, and the history, as PNG and SVG for a paper.
+    """Draw the four cells, each alone and all on one page, or the grid, and the history, as PNG and SVG for a paper.
 
     Needs `monai-nas[reports]`.
 
@@ -45,6 +45,7 @@ def drawings_of(file: Path) -> dict[str, bytes]:
     """
     from monai_nas.export.cell_drawing import cell_drawings, read_architecture
     from monai_nas.export.history_drawing import history_drawing
+    from monai_nas.export.lattice_drawing import SPACES, lattice_drawings
 
     if file.is_dir():
         found = [file / name for name in (ARCHITECTURE, HISTORY) if (file / name).exists()]
@@ -53,4 +54,9 @@ def drawings_of(file: Path) -> dict[str, bytes]:
         return {name: content for path in found for name, content in drawings_of(path).items()}
     if file.suffix.lower() == ".csv":
         return history_drawing(file)
-    return cell_drawings(read_architecture(file), file)
+    architecture = read_architecture(file)
+    drawers = {"cell_unet": cell_drawings} | dict.fromkeys(SPACES, lattice_drawings)
+    if architecture.space not in drawers:
+        known = ", ".join(drawers)
+        raise UserError(f"{file}: {architecture.space!r} has nothing to draw, only {known} have: give a history.csv")
+    return drawers[architecture.space](architecture, file)

@@ -68,6 +68,14 @@ def memory_bytes(text: str) -> int:
     return amount
 
 
+def tolerance_of(text: str) -> float:
+    """Return the share that "5%" or "0.05" means; raises UserError when the text is neither."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(%?)\s*", text)
+    if not match:
+        raise UserError(f"--tolerance {text}: not a share: write it like 5% or 0.05")
+    return float(match[1]) / (100.0 if match[2] else 1.0)
+
+
 def compute_of(float32: bool, device: str | None) -> "Compute":
     """Return where and how to compute; raises UserError for a device that this machine lacks."""
     import torch

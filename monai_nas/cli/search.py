@@ -18,6 +18,7 @@ from monai_nas.cli.options import (
     check_length,
     compute_of,
     existing_folder,
+    tolerance_of,
 )
 
 
@@ -32,6 +33,25 @@ def search(
     epochs: Epochs = None,
     preset: Preset = "cpu",
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Keep this fold out of the search.")] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            help="What the network may cost, with --strategy hypersegnas: train_memory=2GB, inference_memory=512MB, "
+            "flops=50G, parameters=2M or latency=80ms; once for each network wanted.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        str, typer.Option("--tolerance", help="How far below a budget a network may stay and still be its answer.")
+    ] = "5%",
+    candidates: Annotated[
+        int | None,
+        typer.Option("--candidates", min=1, help="Networks to rank for each budget; by default the preset's."),
+    ] = None,
+    supernet: Annotated[
+        Path | None,
+        typer.Option("--supernet", help="RUN of --strategy hypersegnas: search again in its trained supernet."),
+    ] = None,
     settle: Annotated[
         bool | None,
         typer.Option(
@@ -46,15 +66,19 @@ def search(
     """Search an architecture on a dataset and train its weights; continues an unfinished RUN.
 
     Example: `monai-nas search --data Task04_Hippocampus --strategy scnas --out runs/search --minutes 30`
+
+    Example: `monai-nas search --data Task04_Hippocampus --strategy hypersegnas --out runs/grid --budget
+    train_memory=2GB --budget train_memory=1GB`. There --minutes is the time of the supernet's training; ranking and
+    fine-tuning come on top. Under torchrun processes share them.
     """
     check_length(minutes, epochs)
     existing_folder(data, "dataset.json")
 
-    from monai_nas.pipelines.search import search as run_search
+    from monai_nas.pipelines.search_by_name import search_by_name
     from monai_nas.plans.plan import Plan
     from monai_nas.tasks.task import load_task
 
-    run_search(
+    search_by_name(
         data,
         out,
         task=load_task(task, data),
@@ -67,5 +91,10 @@ def search(
         compute=compute_of(float32, device),
         preset=preset,
         settle=settle,
+        budgets=budget or [],
+        tolerance=tolerance_of(tolerance),
+        num_candidates=candidates,
+        supernet=supernet,
     )
-    typer.echo(f"{out}: architecture.json, network.json, plan.json, model.pt, history.csv")
+    folders = f"budget_1 ... budget_{len(budget)}, pareto.csv; in each " if budget and len(budget) > 1 else ""
+    typer.echo(f"{out}: {folders}architecture.json, network.json, plan.json, model.pt, history.csv")

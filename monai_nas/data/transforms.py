@@ -126,6 +126,26 @@ def random_crop(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
+def rotated_and_flipped_crop(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
+    """Return :func:`random_crop` followed by quarter turns and flips (hypersegnas.txt, section 4).
+
+    "Augmented with rotation and flip" is all that the paper says. Turns are by 90 degrees, in the plane of two axes of
+    equal length and similar spacing, so that nothing is interpolated.
+    """
+    keys, patch, spacing = ["image", "label"], plan.patch_size, plan.spacing_mm
+    planes = [
+        (one, other)
+        for one, other in ((0, 1), (0, 2), (1, 2))
+        if patch[one] == patch[other]
+        and max(spacing[one], spacing[other]) <= _ISOTROPIC_RATIO * min(spacing[one], spacing[other])
+    ]
+    return [
+        *random_crop(task, plan),
+        *(_config("RandRotate90d", keys=keys, prob=0.5, max_k=3, spatial_axes=list(plane)) for plane in planes),
+        *(_config("RandFlipd", keys=keys, prob=0.5, spatial_axis=axis) for axis in range(3)),
+    ]
+
+
 def postprocessing(task: SegTask, plan: Plan, output_dir: str | Path) -> list[dict[str, Any]]:
     """Return the transforms from logits under "pred" (K, H, W, D) to a label map on the original grid, saved as uint8.
 

@@ -16,9 +16,16 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 VERSION = "0.1.0"
 Z_SCORES = [-5.0, 5.0]  # most of a z-scored image lies within; the network takes any value
 SCNAS = "Kim et al. Scalable Neural Architecture Search for 3D Medical Image Segmentation. MICCAI 2019."
+HYPERSEGNAS = (
+    "Peng et al. HyperSegNAS: Bridging One-Shot Neural Architecture Search with 3D Medical Image Segmentation using "
+    "HyperNet. CVPR 2022."
+)
+DINTS = "He et al. DiNTS: Differentiable Neural Network Topology Search for 3D Medical Image Segmentation. CVPR 2021."
 DECATHLON = "Antonelli et al. The Medical Segmentation Decathlon. Nature Communications 13, 4128 (2022)."
 NETWORK_PAPERS: Mapping[str, tuple[str, ...]] = {
     "cell_unet": (SCNAS,),
+    "topology": (HYPERSEGNAS, DINTS),
+    "dints": (DINTS,),
     "res_unet": (
         SCNAS,
         "Oktay et al. Attention U-Net: Learning Where to Look for the Pancreas. MIDL 2018.",

@@ -11,7 +11,7 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
         "imports": [
             "$import pathlib",
             "$from monai_nas.compute import choose_compute",
-            "$from monai_nas.pipelines.search import search",
+            "$from monai_nas.pipelines.search_by_name import search_by_name",
             "$from monai_nas.plans.plan import Plan",
         ],
         "bundle_root": ".",
@@ -23,14 +23,18 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
         "epochs": None,
         "fold": run.facts.get("fold"),
         "settle": None,
+        "budgets": [run.facts["budget"]] if "budget" in run.facts else [],
+        "tolerance": run.facts.get("tolerance", 0.05),
+        "num_candidates": None,
         "preset": run.facts.get("preset") or "cpu",
         "low_precision": True,
         "device": None,
         "plan": run.plan.to_record(),
         "run": [
-            "$search(pathlib.Path(@dataset_dir), pathlib.Path(@output_dir), task=Plan.from_record(@plan).task,"
+            "$search_by_name(pathlib.Path(@dataset_dir), pathlib.Path(@output_dir), task=Plan.from_record(@plan).task,"
             " strategy=@strategy, plan=Plan.from_record(@plan), seed=@seed,"
             " minutes=@minutes if @epochs is None else None, epochs=@epochs, fold=@fold,"
-            " compute=choose_compute(low_precision=@low_precision, device=@device), settle=@settle, preset=@preset)"
+            " compute=choose_compute(low_precision=@low_precision, device=@device), settle=@settle, preset=@preset,"
+            " budgets=@budgets, tolerance=@tolerance, num_candidates=@num_candidates)"
         ],
     }

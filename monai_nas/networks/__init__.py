@@ -1,8 +1,23 @@
-"""Plain networks: those of searched cells, and the hand-made ones that they are compared with."""
+"""Plain networks: those of searched architectures, and the hand-made ones that they are compared with."""
 
 from monai_nas.networks.build import NETWORKS, build_network, load_architecture
 from monai_nas.networks.cell_unet import CellUNet
+from monai_nas.networks.dints import DintsNetwork
+from monai_nas.networks.dints_weights import dints_weights, load_dints_weights, unused_dints_weights
 from monai_nas.networks.dynunet import PlainUNet
 from monai_nas.networks.res_unet import ResUNet
+from monai_nas.networks.topology import TopologyNetwork
 
-__all__ = ["NETWORKS", "CellUNet", "PlainUNet", "ResUNet", "build_network", "load_architecture"]
+__all__ = [
+    "NETWORKS",
+    "CellUNet",
+    "DintsNetwork",
+    "PlainUNet",
+    "ResUNet",
+    "TopologyNetwork",
+    "build_network",
+    "dints_weights",
+    "load_architecture",
+    "load_dints_weights",
+    "unused_dints_weights",
+]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from monai_nas.errors import UserError
 from monai_nas.ops.fast import dilated_convolution, instance_norm
 
 
@@ -106,6 +107,66 @@ class DilatedSeparableUnit(nn.Module):
         return self.norm(dilated_convolution(features, weight, self.stride, self.rate))
 
 
+class PooledConv(nn.Module):
+    """Average pooling by a stride, then a 1x1x1 convolution. (B, Ci, *S) -> (B, Co, *S / stride).
+
+    Computed as one convolution whose kernel is the stride, with the same weight at all its voxels: pooling first takes
+    four times as long on a processor with bfloat16 matrix units, which has no bfloat16 pooling, and makes autograd hold
+    the features in 32 bits.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: Sequence[int]) -> None:
+        super().__init__()
+        self.conv = convolution(len(stride))(in_channels, out_channels, 1, bias=False)
+        self.stride = list(stride)
+        self.voxels = 1
+        for step in stride:
+            self.voxels *= step
+
+    def forward(self, features: Tensor) -> Tensor:
+        weight = self.conv.weight / self.voxels
+        weight = weight.expand(list(weight.shape[:2]) + self.stride)  # (Co, Ci, 1, 1, 1) -> (Co, Ci, *stride)
+        if weight.dim() == 5:
+            return F.conv3d(features, weight, None, self.stride)
+        return F.conv2d(features, weight, None, self.stride)
+
+
+class PseudoConv(nn.Module):
+    """Two convolutions in place of 3x3x3: in a plane, then across it. (B, Ci, *S) -> (B, Co, *S / stride).
+
+    As in DiNTS nothing stands between the two, and the first keeps the channels. An axis is strided by the convolution
+    that has three voxels along it, so that none is missed.
+
+    Args:
+        in_channels: Ci.
+        out_channels: Co.
+        across: the axis, 0 to 2, of the second: 2 stands for 3x3x1, then 1x1x3.
+        stride: per axis.
+
+    Raises:
+        UserError: when there are not three axes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, across: int, stride: Sequence[int]) -> None:
+        super().__init__()
+        if len(stride) != 3:
+            raise UserError(f"pseudo-3D operations need 3 axes, the plan has {len(stride)}: take another architecture")
+        line = [3 if axis == across else 1 for axis in range(3)]
+        self.in_plane = _strided_where_wide(in_channels, in_channels, [4 - length for length in line], stride)
+        self.across = _strided_where_wide(in_channels, out_channels, line, stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.across(self.in_plane(features))
+
+
+def _strided_where_wide(
+    in_channels: int, out_channels: int, kernel_size: Sequence[int], stride: Sequence[int]
+) -> nn.Conv3d:
+    steps = [step if length > 1 else 1 for length, step in zip(kernel_size, stride, strict=True)]
+    padding = [length // 2 for length in kernel_size]
+    return nn.Conv3d(in_channels, out_channels, kernel_size, stride=steps, padding=padding, bias=False)  # type: ignore[arg-type]
+
+
 class Resample(nn.Module):
     """Bring a cell's input to the cell's channels and size. (B, Ci, *S) -> (B, Co, *S * up / down).
 
@@ -136,6 +197,27 @@ class Resample(nn.Module):
         if self.enlarges:
             features = F.interpolate(features, scale_factor=self.scale, mode=self.mode)
         return features
+
+
+class Enlarge(nn.Module):
+    """Linear interpolation to ``scale`` times the size; nothing where that is 1. (B, C, *S) -> (B, C, *S * scale).
+
+    Args:
+        scale: per axis.
+        align_corners: whether the first and last voxels keep their centres, as in MONAI's DiNTS, or their borders.
+    """
+
+    def __init__(self, scale: Sequence[int], *, align_corners: bool = False) -> None:
+        super().__init__()
+        self.scale = [float(step) for step in scale]
+        self.enlarges = any(step > 1 for step in scale)
+        self.align_corners = align_corners
+        self.mode = "trilinear" if len(scale) == 3 else "bilinear"
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.enlarges:
+            return features
+        return F.interpolate(features, scale_factor=self.scale, mode=self.mode, align_corners=self.align_corners)
 
 
 def empty_like_strided(features: Tensor, channels: int, stride: list[int]) -> Tensor:

@@ -22,7 +22,7 @@ from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
 from monai_nas.plans.plan import Plan
 from monai_nas.plans.rules import stride_product
-from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
+from monai_nas.strategies import STRATEGIES, DecidingStrategy, SearchBatch, search_engine
 from monai_nas.tasks.splits import search_halves
 from monai_nas.tasks.task import SegTask
 from monai_nas.training import TIMED_STEPS, Schedule, epochs_in, mean_dice, step_seconds, typical_seconds
@@ -105,7 +105,7 @@ def search(
     small = build(values.patches(task, sampling_plan(plan, values.sampling_patch_share)))
     full = build(values.patches(task, plan))
 
-    def fresh(schedule: Schedule) -> SearchStrategy:
+    def fresh(schedule: Schedule) -> DecidingStrategy:
         return build_strategy(
             **arguments,
             loss=values.loss(),
@@ -116,7 +116,7 @@ def search(
             compute=compute,
         )
 
-    def start(searcher: SearchStrategy, schedule: Schedule, epoch: int) -> tuple[Engine, Callable[[], object]]:
+    def start(searcher: DecidingStrategy, schedule: Schedule, epoch: int) -> tuple[Engine, Callable[[], object]]:
         engine = search_engine(searcher)
         batches = search_batches(
             weight_half,
@@ -178,7 +178,7 @@ def search(
     run.finish(facts | sampling_gap(searcher, unseen, plan, compute), compute)
 
 
-def strategy_named(name: str) -> Callable[..., SearchStrategy]:
+def strategy_named(name: str) -> Callable[..., DecidingStrategy]:
     """Return the builder of a registered strategy; raises UserError with near names for another."""
     try:
         return STRATEGIES[name]
@@ -271,7 +271,7 @@ def schedule_within(seconds: float, timed: Sequence[float], epoch_length: int, s
     return Schedule(epoch_length, search_epochs, epochs_in(seconds * (1 - share), fixed, epoch_length))
 
 
-def sampling_gap(searcher: SearchStrategy, items: Items, plan: Plan, compute: Compute) -> dict[str, Any]:
+def sampling_gap(searcher: DecidingStrategy, items: Items, plan: Plan, compute: Compute) -> dict[str, Any]:
     """Compare what was being trained with what comes out: mean Dice of random draws and of the extracted network.
 
     Args:

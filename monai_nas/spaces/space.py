@@ -22,10 +22,10 @@ class Decision:
 
 
 class SearchSpace(ABC):
-    """All allowed architectures: a list of independent decisions.
+    """All allowed architectures: a list of decisions.
 
     A subclass states its registered ``name``, its ``settings`` and its ``decisions``; sampling, mutation, crossover and
-    encoding follow from those.
+    encoding follow from those. Where decisions depend on each other it overrides what creates and checks members.
     """
 
     name: str

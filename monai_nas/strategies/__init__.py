@@ -1,7 +1,31 @@
 """How the choice is made."""
 
 from monai_nas.strategies.bilevel import Bilevel, BilevelConfig
+from monai_nas.strategies.coarse_to_fine import CoarseToFine
 from monai_nas.strategies.engine import search_engine
-from monai_nas.strategies.strategy import STRATEGIES, SearchBatch, SearchStrategy
+from monai_nas.strategies.one_shot import OneShot, OneShotConfig
+from monai_nas.strategies.strategy import (
+    STRATEGIES,
+    ArchitectureSearch,
+    DecidingStrategy,
+    ScoredTrial,
+    SearchBatch,
+    SearchStrategy,
+    Trial,
+)
 
-__all__ = ["STRATEGIES", "Bilevel", "BilevelConfig", "SearchBatch", "SearchStrategy", "search_engine"]
+__all__ = [
+    "STRATEGIES",
+    "ArchitectureSearch",
+    "Bilevel",
+    "BilevelConfig",
+    "CoarseToFine",
+    "DecidingStrategy",
+    "OneShot",
+    "OneShotConfig",
+    "ScoredTrial",
+    "SearchBatch",
+    "SearchStrategy",
+    "Trial",
+    "search_engine",
+]

@@ -16,7 +16,7 @@ from monai_nas.compute import Compute
 from monai_nas.errors import finite_loss
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
-from monai_nas.strategies.strategy import STRATEGIES, Batch, SearchBatch, SearchStrategy
+from monai_nas.strategies.strategy import STRATEGIES, Batch, DecidingStrategy, SearchBatch
 from monai_nas.supernets import CellUNetSupernet, Selection, edge_entropy, sample_two_operations, temperature_at
 
 
@@ -35,7 +35,7 @@ class BilevelConfig:
     plateau_factor: float = 0.1
 
 
-class Bilevel(SearchStrategy):
+class Bilevel(DecidingStrategy):
     """Gradient-based stochastic bi-level optimisation (SCNAS, Kim et al. 2019, algorithms 1 and 2, equations 1-4).
 
     Each step draws two operations an edge and cell type, updates the weights on one batch and then the alphas on a

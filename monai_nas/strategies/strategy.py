@@ -1,7 +1,7 @@
-"""The contract of a search strategy: it learns from batches and knows no task, file or loader."""
+"""The two contracts of a search: what learns from batches, and what picks architectures by their scores."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from monai_nas.architecture import Architecture
 from monai_nas.registry import Registry
 
-STRATEGIES: Registry[Callable[..., "SearchStrategy"]] = Registry("search strategy")
+STRATEGIES: Registry[Callable[..., "DecidingStrategy"]] = Registry("search strategy")
 
 Batch = dict[str, Tensor]  # "image" (B, C, H, W, D), "label" (B, 1, H, W, D)
 
@@ -25,7 +25,7 @@ class SearchBatch:
 
 
 class SearchStrategy(ABC):
-    """Trains a supernet and reads an architecture off it."""
+    """Trains a supernet from batches."""
 
     @abstractmethod
     def step(self, batch: SearchBatch) -> dict[str, float]:
@@ -34,6 +34,18 @@ class SearchStrategy(ABC):
     @abstractmethod
     def end_epoch(self, mean_loss: float) -> dict[str, float]:
         """Apply the rules that count epochs, and return what describes the state of the search."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that :meth:`load_state_dict` needs to continue as if there had been no break."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state; what follows has the same bytes as without the break."""
+
+
+class DecidingStrategy(SearchStrategy):
+    """A strategy that can tell the best architecture at any time, as its alphas are trained along with the weights."""
 
     @abstractmethod
     def architecture(self) -> Architecture:
@@ -47,10 +59,31 @@ class SearchStrategy(ABC):
     def sampled(self, draw: int) -> Callable[[Tensor], Tensor]:
         """Return one draw of what is being trained, (B, C, *S) -> logits, to compare with :meth:`network`."""
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that :meth:`load_state_dict` needs to continue as if there had been no break."""
+
+@dataclass(frozen=True)
+class Trial:
+    """An evaluation asked for. Scores of different fidelity are never compared."""
+
+    architecture: Architecture
+    fidelity: str  # "inherited": with the supernet's weights; "fine_tuned": those, trained on for ``steps``
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class ScoredTrial:
+    """An evaluation done."""
+
+    trial: Trial
+    score: float  # higher is better
+
+
+class ArchitectureSearch(ABC):
+    """Picks architectures to try, knowing only their scores."""
 
     @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state; what follows has the same bytes as without the break."""
+    def suggest(self, count: int) -> list[Trial]:
+        """Return at most ``count`` trials that have no score yet; none when the search is over."""
+
+    @abstractmethod
+    def update(self, scored: Sequence[ScoredTrial]) -> None:
+        """Take note of scores."""

@@ -13,7 +13,7 @@ from monai_nas.ops import CANDIDATES
 from monai_nas.skeletons import CellUNetSkeleton, HoleMaker
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES, decision_name
-from monai_nas.supernets.supernet import SUPERNETS, Selection, Supernet
+from monai_nas.supernets.supernet import SUPERNETS, RelaxedSupernet, Selection
 
 
 class MixedOperation(nn.Module):
@@ -44,7 +44,7 @@ class MixedOperation(nn.Module):
 
 
 @SUPERNETS.register("cell_unet")
-class CellUNetSupernet(CellUNetSkeleton, Supernet):
+class CellUNetSupernet(CellUNetSkeleton, RelaxedSupernet):
     """Every network of a :class:`~monai_nas.spaces.CellUNetSpace` in one (SCNAS, Kim et al. 2019, sections 3.1, 3.2).
 
     Cells of one type share the draw; each has weights of its own. Arguments as

@@ -10,7 +10,7 @@ from monai_nas.registry import Registry
 
 SUPERNETS: Registry[type["Supernet"]] = Registry("supernet")
 
-Selection = dict[str, Tensor]  # group of decisions -> weights (decisions, candidates); 0 leaves a candidate out
+Selection = dict[str, Tensor]  # what runs, with which weights; each supernet says what it reads
 
 
 class Supernet(nn.Module, ABC):
@@ -21,15 +21,7 @@ class Supernet(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, image: Tensor, selection: Selection) -> Tensor:
-        """Return logits (B, Co, *S) of images (B, Ci, *S), running the candidates of non-zero weight only."""
-
-    @abstractmethod
-    def alphas(self) -> dict[str, nn.Parameter]:
-        """Choice logits by group of decisions, each (decisions, candidates)."""
-
-    @abstractmethod
-    def discretize(self) -> Architecture:
-        """Return the architecture of the largest alpha at each decision."""
+        """Return logits (B, Co, *S) of images (B, Ci, *S), running the candidates that are selected only."""
 
     @abstractmethod
     def one_hot(self, architecture: Architecture) -> Selection:
@@ -40,10 +32,28 @@ class Supernet(nn.Module, ABC):
         """Return the plain network of ``architecture`` with copies of this supernet's weights."""
 
     def architecture_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the alphas."""
-        yield from self.alphas().values()
+        """Yield the alphas; a supernet whose architectures are sampled has none."""
+        yield from ()
 
     def weight_parameters(self) -> Iterator[nn.Parameter]:
         """Yield everything trainable but the alphas."""
         alphas = {id(alpha) for alpha in self.architecture_parameters()}
         yield from (parameter for parameter in self.parameters() if id(parameter) not in alphas)
+
+
+class RelaxedSupernet(Supernet):
+    """A supernet whose choices are relaxed to weights of candidates, with a trainable logit (alpha) for each.
+
+    Its selections map a group of decisions to weights (decisions, candidates); 0 leaves a candidate out.
+    """
+
+    @abstractmethod
+    def alphas(self) -> dict[str, nn.Parameter]:
+        """Choice logits by group of decisions, each (decisions, candidates)."""
+
+    @abstractmethod
+    def discretize(self) -> Architecture:
+        """Return the architecture of the largest alpha at each decision."""
+
+    def architecture_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self.alphas().values()

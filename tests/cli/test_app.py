@@ -137,6 +137,23 @@ def test_an_unknown_strategy_is_one_line(phantoms: Path, tmp_path: Path) -> None
     assert "snas" in fault("search", "--data", phantoms, "--out", tmp_path / "run", "--strategy", "snas")
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--strategy", "hypersegnas"), "--budget train_memory=2GB"),
+        (("--budget", "flops=1G"), "--strategy scnas knows no budgets"),
+        (("--strategy", "hypersegnas", "--budget", "memory=1GB"), "'memory' is unknown"),
+        (("--strategy", "hypersegnas", "--budget", "flops=1G", "--tolerance", "wide"), "--tolerance wide"),
+        (("--strategy", "hypersegnas", "--budget", "flops=1G", "--tolerance", "200%"), "--tolerance 200%"),
+        (("--supernet", "runs/none", "--budget", "flops=1G", "--minutes", "5"), "leave --minutes and --epochs out"),
+        (("--supernet", "runs/none", "--budget", "flops=1G"), "plan.json: no such file"),
+    ],
+)
+def test_a_wrong_budget_is_one_line(options: tuple[str, ...], says: str, phantoms: Path, tmp_path: Path) -> None:
+    assert says in fault("search", "--data", phantoms, "--out", tmp_path / "run", *options)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', "[]", "{", '{"format": 1, "space": "cell_unet"}'])
 def test_a_wrong_architecture_file_is_one_line(content: str, phantoms: Path, tmp_path: Path) -> None:
     pytest.importorskip("monai_nas.pipelines.train")

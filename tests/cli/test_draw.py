@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from monai_nas.cli.app import app
 from monai_nas.files import read_json, write_json
+from monai_nas.spaces import TopologySpace
+from monai_nas.spaces.dints_code import DintsSpace
 
 pytest.importorskip("matplotlib", reason="drawings need monai-nas[reports]")
 CELLS = {
@@ -14,6 +17,7 @@ CELLS = {
     for name in ("encoder_normal", "reduction", "decoder_normal", "expansion", "cells")
     for ending in ("png", "svg")
 }
+LATTICE = {"lattice.png", "lattice.svg"}
 HISTORY = {"history.png", "history.svg"}
 
 
@@ -60,11 +64,24 @@ def test_a_run_that_has_not_found_an_architecture_yet_shows_its_history(run: Pat
     assert written(run / "drawings") == HISTORY
 
 
+@pytest.mark.parametrize("space", [TopologySpace(num_blocks=2), DintsSpace(num_blocks=2)], ids=lambda space: space.name)
+def test_a_grid_is_drawn_from_its_file_and_its_run_alike(space: TopologySpace, run: Path, tmp_path: Path) -> None:
+    architecture = space.sample(np.random.default_rng(0))
+    (run / "architecture.json").unlink()
+    architecture.save(run / "architecture.json")
+    assert draw(run).exit_code == 0
+    assert written(run / "drawings") == LATTICE | HISTORY
+    assert draw(run / "architecture.json", "--out", tmp_path / "alone").exit_code == 0
+    assert written(tmp_path / "alone") == LATTICE
+    for name in LATTICE:
+        assert (tmp_path / "alone" / name).read_bytes() == (run / "drawings" / name).read_bytes()
+
+
 def test_help_shows_an_example() -> None:
     assert "monai-nas draw" in draw("--help").output.partition("Example")[2]
 
 
-@pytest.mark.parametrize("mistake", ["missing", "empty folder", "no cells", "no architecture", "no columns", "out"])
+@pytest.mark.parametrize("mistake", ["missing", "empty folder", "made by hand", "no architecture", "no columns", "out"])
 def test_a_mistake_is_one_line_and_writes_nothing(run: Path, tmp_path: Path, mistake: str) -> None:
     file, message, out = run, "", tmp_path / "out"
     if mistake == "missing":
@@ -72,8 +89,8 @@ def test_a_mistake_is_one_line_and_writes_nothing(run: Path, tmp_path: Path, mis
     elif mistake == "empty folder":
         file, message = tmp_path / "empty", "has neither architecture.json nor history.csv"
         file.mkdir()
-    elif mistake == "no cells":
-        file, message = tmp_path / "a.json", "space 'res_unet' has no cells"
+    elif mistake == "made by hand":
+        file, message = tmp_path / "a.json", "'res_unet' has nothing to draw, only cell_unet, topology, dints have"
         record = read_json(run / "architecture.json") | {"space": "res_unet", "settings": {}, "choices": {}}
         write_json(file, record)
     elif mistake == "no architecture":

@@ -31,19 +31,26 @@ def test_samples_are_uniform() -> None:
     assert (np.abs(counts - 300) < 5 * np.sqrt(900 * 2 / 9)).all()
 
 
-def test_a_mutant_differs_in_one_decision(space: SearchSpace) -> None:
-    rng = np.random.default_rng(0)
-    architecture = space.sample(rng)
-    for _ in range(20):
-        mutant = space.mutate(architecture, rng)
-        assert space.contains(mutant) and len(set(mutant.choices) - set(architecture.choices)) == 1
-
-
-def test_a_child_has_each_decision_from_a_parent(space: SearchSpace) -> None:
+def test_mutants_and_children_are_other_members(space: SearchSpace) -> None:
     rng = np.random.default_rng(0)
     first, second = space.sample(rng), space.sample(rng)
-    child = space.crossover(first, second, rng)
-    assert set(child.choices) <= set(first.choices) | set(second.choices) and child not in (first, second)
+    for _ in range(20):
+        mutant, child = space.mutate(first, rng), space.crossover(first, second, rng)
+        assert space.contains(mutant) and mutant != first
+        assert space.contains(child) and child not in (first, second)
+
+
+def test_a_mutant_differs_in_one_decision() -> None:
+    rng = np.random.default_rng(0)
+    architecture = SMALL.sample(rng)
+    for _ in range(20):
+        assert len(set(SMALL.mutate(architecture, rng).choices) - set(architecture.choices)) == 1
+
+
+def test_a_child_has_each_decision_from_a_parent() -> None:
+    rng = np.random.default_rng(0)
+    first, second = SMALL.sample(rng), SMALL.sample(rng)
+    assert set(SMALL.crossover(first, second, rng).choices) <= set(first.choices) | set(second.choices)
 
 
 def test_encoding_is_one_hot_and_tells_architectures_apart(space: SearchSpace) -> None:

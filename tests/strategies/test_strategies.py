@@ -11,7 +11,7 @@ from monai_nas.compute import Compute
 from monai_nas.files import load_tensors, save_tensors
 from monai_nas.networks import build_network
 from monai_nas.pipelines.preset import PRESETS
-from monai_nas.strategies import STRATEGIES, SearchBatch, SearchStrategy, search_engine
+from monai_nas.strategies import STRATEGIES, DecidingStrategy, SearchBatch, search_engine
 from monai_nas.training import segmentation_loss
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
@@ -30,7 +30,7 @@ def search_batch(step: int) -> SearchBatch:
     return SearchBatch(step, batch(step), batch(step + 100) if step < SEARCH_STEPS else None)
 
 
-def build(name: str, seed: int = 0) -> SearchStrategy:
+def build(name: str, seed: int = 0) -> DecidingStrategy:
     return STRATEGIES[name](
         **ARGUMENTS,
         loss=segmentation_loss(),
@@ -42,7 +42,7 @@ def build(name: str, seed: int = 0) -> SearchStrategy:
     )
 
 
-def run(strategy: SearchStrategy, first: int = 0, last: int = TOTAL_STEPS) -> SearchStrategy:
+def run(strategy: DecidingStrategy, first: int = 0, last: int = TOTAL_STEPS) -> DecidingStrategy:
     for step in range(first, last):
         record = strategy.step(search_batch(step))
         assert all(isinstance(value, float) for value in record.values()) and "loss" in record
@@ -51,7 +51,7 @@ def run(strategy: SearchStrategy, first: int = 0, last: int = TOTAL_STEPS) -> Se
     return strategy
 
 
-def saved(strategy: SearchStrategy, file: Path) -> bytes:
+def saved(strategy: DecidingStrategy, file: Path) -> bytes:
     """Return the bytes of model.pt as a search would write it."""
     save_tensors(file, strategy.network().state_dict())
     return file.read_bytes()

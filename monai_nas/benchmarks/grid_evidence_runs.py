@@ -1,0 +1,215 @@
+"""The work of the units of the evidence on grids: each function returns what the unit's result file tells."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from monai_nas.architecture import Architecture
+from monai_nas.benchmarks.grid_evidence_study import FOLD, SEED, GridStudy, Record
+from monai_nas.files import read_json, write_json
+from monai_nas.pipelines.budget_costs import cost_of_kind
+from monai_nas.pipelines.budget_search import BudgetSearch
+from monai_nas.pipelines.one_shot_preset import OneShotPreset
+from monai_nas.pipelines.run_folder import RunFolder
+from monai_nas.pipelines.supernet_run import FILE, space_of, train_supernet
+from monai_nas.pipelines.train import train
+from monai_nas.spaces import TopologySpace
+from monai_nas.strategies.one_shot import Assistant
+from monai_nas.strategies.within_budget import sample_within
+from monai_nas.training import Schedule
+
+DRAWS = 5  # for each architecture that is taken: odd, so that one is in the middle
+TABLE1_DRAW, CORRELATION_DRAW, RANDOM_DRAW = 1, 2, 3  # streams of random numbers
+
+
+def teach(study: GridStudy, assistant: Assistant) -> Record:
+    """Train the supernet of a variant, or go on with it."""
+    run = RunFolder(study.runs / "supernets" / assistant)
+    asked = study.settings.supernet_minutes
+    settings = {"verb": "supernet", "assistant": assistant, "seed": SEED, "minutes": asked, "fold": FOLD}
+    run.open(settings | {"data": study.data.resolve().name, "dtype": str(study.compute.dtype)})
+    learn, _, folds = study.cases
+    plan = run.choose_plan(study.plan, learn, study.task, study.values.adapt)
+    run.keep(plan, folds)
+    begin = time.perf_counter()
+    if not (run.path / FILE).exists():
+        train_supernet(
+            run,
+            study.taught,
+            plan,
+            study.values_of(assistant),
+            seed=SEED,
+            minutes=asked,
+            epochs=None,
+            compute=study.compute,
+        )
+    return {
+        "assistant": assistant,
+        "seed": SEED,
+        "minutes": {"asked": asked, "of_last_part": (time.perf_counter() - begin) / 60},
+        "steps": Schedule.load(run.path / "schedule.json").total_steps,
+        "cases": len(study.taught),
+    }
+
+
+def draw(study: GridStudy, count: int, stream: int) -> Record:
+    """Draw architectures that are spread over training memory."""
+    cost_of = cost_of_kind("train_memory", study.plan, study.compute)
+    drawn = stratified(space_of(study.plan), cost_of, count, np.random.default_rng([SEED, stream]))
+    return {
+        "seed": [SEED, stream],
+        "train_memory_bytes": [cost for _, cost in drawn],
+        "architectures": [architecture.to_record() for architecture, _ in drawn],
+    }
+
+
+def stratified(
+    space: TopologySpace, cost_of: Callable[[Architecture], float], count: int, rng: np.random.Generator
+) -> list[tuple[Architecture, float]]:
+    """Return architectures with their costs, by rising cost: the middle ones of ``count`` equal shares of many draws.
+
+    Args:
+        space: sampled by its law, whose densities are uniform.
+        cost_of: by which they are sorted.
+        count: how many.
+        rng: of the draws.
+    """
+    drawn: dict[Architecture, float] = {}
+    while len(drawn) < DRAWS * count:
+        architecture = space.sample(rng)
+        drawn[architecture] = cost_of(architecture)
+    ranked = sorted(drawn.items(), key=lambda item: item[1])
+    return ranked[DRAWS // 2 :: DRAWS]
+
+
+def score_variant(study: GridStudy, variant: Assistant) -> Record:
+    """Score the architectures of table 1 with the shared weights of a variant's supernet."""
+    searcher = study.supernet(variant)
+    scores = [
+        study.score(searcher.network(architecture)) for architecture in study.architectures("table1/architectures")
+    ]
+    return {
+        "variant": variant,
+        "dice": [dice for dice, _ in scores],
+        "seconds_per_volume": [seconds for _, seconds in scores],
+    }
+
+
+def measure_length(study: GridStudy) -> Record:
+    """Train the architecture in the middle for the minutes asked for; say how many epochs all others have then."""
+    architectures = study.architectures("correlation/architectures")
+    minutes = study.settings.train_minutes
+    record = train_network(study, "correlation/length", architectures[len(architectures) // 2], minutes=minutes)
+    epoch = -(-len(study.cases[0]) // study.plan.batch_size)  # steps of an epoch, as in train
+    return record | {"epochs": max(1, round(record["steps"] / epoch))}
+
+
+def estimate(study: GridStudy) -> Record:
+    """Score the correlation's architectures with inherited and with fine-tuned weights, as a search does.
+
+    It is the search itself, given these candidates, all of them finalists, and the whole cases of the fold as judges.
+    """
+    drawn = study.result("correlation/architectures")
+    costs, folder = drawn["train_memory_bytes"], study.runs / "correlation" / "estimates"
+    write_json(folder / "candidates.json", {"costs": costs, "architectures": drawn["architectures"]})
+    values = replace(study.values, num_finalists=len(costs))
+    _search(study, "correlation/estimates", values=values, regions=study.held).run()
+    scores = read_json(folder / "ranking.json")
+    return {
+        "seed": SEED,
+        "fine_tuning_steps": values.fine_tuning_steps,
+        **{fidelity: [scores[fidelity][str(index)] for index in range(len(costs))] for fidelity in scores},
+    }
+
+
+def train_drawn(study: GridStudy, name: str, index: int, seed: int) -> Record:
+    """Train one of the correlation's architectures from scratch."""
+    architecture = study.architectures("correlation/architectures")[index]
+    return {"index": index, **train_network(study, name, architecture, seed=seed)}
+
+
+def choose(study: GridStudy) -> Record:
+    """Choose a network within the budget, in the annealed supernet."""
+    facts = _search(study, "chosen/search", values=study.values, regions=study.regions).run()
+    architecture = read_json(study.runs / "chosen" / "search" / "architecture.json")
+    return {"seed": SEED, **facts, "architecture": architecture}
+
+
+def draw_within(study: GridStudy) -> Record:
+    """Draw random architectures of the budget, one for each pair."""
+    budget, rng = study.budget(), np.random.default_rng([SEED, RANDOM_DRAW])
+    cost_of = cost_of_kind(budget.kind, study.plan, study.compute)
+    found = sample_within(space_of(study.plan), cost_of, budget, count=study.settings.pairs, rng=rng)
+    return {
+        "seed": [SEED, RANDOM_DRAW],
+        "budget": str(budget),
+        "costs": list(found.values()),
+        "architectures": [architecture.to_record() for architecture in found],
+    }
+
+
+def train_chosen(study: GridStudy, name: str, seed: int, minutes: float | None = None) -> Record:
+    """Train the chosen architecture from scratch."""
+    architecture = Architecture.from_record(study.result("chosen/search")["architecture"])
+    return train_network(study, name, architecture, seed=seed, minutes=minutes)
+
+
+def train_random(study: GridStudy, name: str, seed: int) -> Record:
+    """Train the random architecture of a pair from scratch."""
+    return train_network(study, name, study.architectures("chosen/random")[seed], seed=seed)
+
+
+def train_published(study: GridStudy, name: str, architecture: Architecture, seed: int) -> Record:
+    """Train a published architecture from scratch, for the minutes asked for."""
+    record = train_network(study, name, architecture, seed=seed, minutes=study.settings.train_minutes)
+    return record | {"architecture": architecture.to_record()}
+
+
+def train_network(
+    study: GridStudy, name: str, architecture: Architecture, *, seed: int = SEED, minutes: float | None = None
+) -> Record:
+    """Train from scratch, or go on with it; return what it took and reached on the fold.
+
+    Args:
+        study: what all units share.
+        name: of the unit, and of its folder under ``runs``.
+        architecture: of any space.
+        seed: of weights, order and augmentation.
+        minutes: of training; None takes as many epochs as all others.
+    """
+    run = study.runs / name
+    train(
+        study.data,
+        run,
+        task=study.task,
+        architecture=architecture,
+        plan=study.plan,
+        init=None,
+        fold=FOLD,
+        seed=seed,
+        minutes=minutes,
+        epochs=study.result("correlation/length")["epochs"] if minutes is None else None,
+        compute=study.compute,
+    )
+    facts = read_json(run / "run.json")
+    kept = ("seed", "minutes", "minutes_of_last_part", "steps", "num_parameters", "dice_of_fold")
+    memory = cost_of_kind("train_memory", study.plan, study.compute)(architecture)
+    return {"space": architecture.space, "train_memory_bytes": memory, **{key: facts[key] for key in kept}}
+
+
+def _search(study: GridStudy, name: str, values: OneShotPreset, regions: list[Record]) -> BudgetSearch:
+    """Return a search in the annealed supernet, in the folder of a unit."""
+    return BudgetSearch(
+        study.runs / name,
+        study.budget(),
+        searcher=study.supernet("annealed"),
+        learn=study.taught,
+        regions=regions,
+        plan=study.plan,
+        values=values,
+        num_candidates=study.settings.candidates,
+        seed=SEED,
+        compute=study.compute,
+    )

@@ -1,0 +1,175 @@
+"""From the result files of the evidence on grids to a summary: table 1, figure 3, rank correlations, differences."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from monai_nas.benchmarks.evidence_table import interval_95
+from monai_nas.benchmarks.grid_evidence_study import SUPERNETS, VARIANTS, GridSettings, Record
+from monai_nas.files import read_json
+from monai_nas.strategies.one_shot import Assistant
+
+RESAMPLES = 1000
+LEAST = 4  # architectures that a rank correlation is computed of
+ESTIMATES = ("inherited", "fine_tuned", "trained", "again")
+COMPARED = (("inherited", "trained"), ("fine_tuned", "trained"), ("inherited", "fine_tuned"), ("again", "trained"))
+CONVENTIONS = {
+    "sd": "sample standard deviation",
+    "interval_95": "Student's t over architectures in table 1, over pairs elsewhere; null for one value",
+    "kendall_95, spearman_95": f"2.5th and 97.5th percentile of {RESAMPLES} bootstrap samples of the architectures",
+    "again_trained": "the ceiling: two seeds of training from scratch",
+    "difference": "chosen minus the other, by pair; a pair has one seed",
+}
+
+Read = Callable[[str], Record | None]
+
+
+def summarize(out: Path, settings: GridSettings) -> dict[str, Any]:
+    """Return the summary of the results under ``out``; what has no result yet is null, so that tables can name it."""
+
+    def read(name: str) -> Record | None:
+        file = out / f"{name}.json"
+        return read_json(file) if file.exists() else None
+
+    return {
+        "conventions": CONVENTIONS,
+        "table1": {variant: _variant(read, variant) for variant in VARIANTS},
+        "figure3": _figure3(read, settings.scored),
+        **_correlation(read, settings.correlated),
+        "chosen": _pairs(read, "chosen", "random", settings.pairs),
+        "published": _pairs(read, "published", "dints", settings.pairs),
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Return mean, sample standard deviation and the 95 % interval of the mean."""
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "interval_95": interval_95(values),
+    }
+
+
+def ranks(first: Sequence[float], second: Sequence[float]) -> dict[str, Any] | None:
+    """Return Kendall's tau-b and Spearman's rho of two scores of the same architectures, with bootstrap intervals.
+
+    None for fewer than ``LEAST`` architectures, or where a score is the same for all.
+    """
+    pairs = np.array([first, second], dtype=float)  # (2, architectures)
+    count = pairs.shape[1]
+    if count < LEAST or not _varies(pairs):
+        return None
+    rng = np.random.default_rng(0)
+    samples = [pairs[:, chosen] for chosen in rng.integers(count, size=(RESAMPLES, count))]
+    found = np.array([_rank_correlations(sample) for sample in samples if _varies(sample)])
+    tau, rho = _rank_correlations(pairs)
+    low, high = np.percentile(found, [2.5, 97.5], axis=0)
+    return {
+        "architectures": count,
+        "kendall": tau,
+        "kendall_95": [float(low[0]), float(high[0])],
+        "spearman": rho,
+        "spearman_95": [float(low[1]), float(high[1])],
+    }
+
+
+def _varies(pairs: np.ndarray[Any, Any]) -> bool:
+    return bool((np.ptp(pairs, axis=1) > 0).all())
+
+
+def _rank_correlations(pairs: np.ndarray[Any, Any]) -> tuple[float, float]:
+    tau = stats.kendalltau(*pairs, method="asymptotic").statistic  # the method is that of a p-value, which is not used
+    return float(tau), float(stats.spearmanr(*pairs).statistic)
+
+
+def _variant(read: Read, variant: Assistant) -> dict[str, Any] | None:
+    """Return a row of table 1."""
+    scores, vanilla = read(f"table1/{variant}"), read("table1/none")
+    supernet = read(f"supernets/{SUPERNETS[variant]}")
+    if scores is None or supernet is None:
+        return None
+    row = {
+        "dice_percent": spread(_percent(scores["dice"])),
+        "seconds_per_volume": statistics.fmean(scores["seconds_per_volume"]),
+        "steps": supernet["steps"],
+        "minus_none_percent": None,
+    }
+    if vanilla is not None and variant != "none":
+        row["minus_none_percent"] = spread(_minus(scores["dice"], vanilla["dice"]))
+    return row
+
+
+def _figure3(read: Read, count: int) -> dict[str, Any]:
+    """Return, by rising training memory, the Dice of each architecture with the weights of each variant."""
+    drawn = read("table1/architectures")
+    scores: dict[str, Record | None] = {variant: read(f"table1/{variant}") for variant in VARIANTS}
+
+    def row(index: int) -> dict[str, Any] | None:
+        if drawn is None:
+            return None
+        dice = {name: None if record is None else 100 * record["dice"][index] for name, record in scores.items()}
+        return {"train_memory_mib": _mib(drawn["train_memory_bytes"][index]), **dice}
+
+    return {f"{index:02d}": row(index) for index in range(count)}
+
+
+def _correlation(read: Read, count: int) -> dict[str, Any]:
+    """Return the rank correlations of all pairs of scores, and the scores behind them."""
+    drawn, estimates = read("correlation/architectures"), read("correlation/estimates")
+
+    def scores(index: int) -> dict[str, float | None]:
+        row = {} if estimates is None else {name: 100 * estimates[name][index] for name in ESTIMATES[:2]}
+        for kind in ESTIMATES[2:]:
+            result = read(f"correlation/{kind}_{index:02d}")
+            if result is not None:
+                row[kind] = 100 * result["dice_of_fold"]
+        return {name: row.get(name) for name in ESTIMATES}
+
+    rows = [scores(index) for index in range(count)]
+    correlations = {}
+    for pair in COMPARED:
+        both = ((row[pair[0]], row[pair[1]]) for row in rows)
+        known = [(one, other) for one, other in both if one is not None and other is not None]
+        correlations["_".join(pair)] = ranks([one for one, _ in known], [other for _, other in known])
+    memory = [None] * count if drawn is None else [_mib(value) for value in drawn["train_memory_bytes"]]
+    listed = enumerate(zip(memory, rows, strict=True))
+    return {
+        "correlation": correlations,
+        "figure4": {f"{index:02d}": {"train_memory_mib": taken, **row} for index, (taken, row) in listed},
+    }
+
+
+def _pairs(read: Read, part: str, other: str, count: int) -> dict[str, Any]:
+    """Return the scores of the chosen network and of another, and their differences, over the pairs that are done."""
+    both = [[read(f"{part}/{kind}_{seed}") for kind in ("chosen", other)] for seed in range(count)]
+    done = [(first, second) for first, second in both if first is not None and second is not None]
+    if not done:
+        return {"chosen": None, other: None, "difference": None}
+    dice = [_percent(record["dice_of_fold"] for record in records) for records in zip(*done, strict=True)]
+    summary: dict[str, Any] = {}
+    for name, values, records in zip(("chosen", other), dice, zip(*done, strict=True), strict=True):
+        summary[name] = {
+            "pairs": len(done),
+            "dice_percent": spread(values),
+            "steps": statistics.fmean(record["steps"] for record in records),
+            "train_memory_mib": statistics.fmean(_mib(record["train_memory_bytes"]) for record in records),
+            "million_parameters": statistics.fmean(record["num_parameters"] for record in records) / 1e6,
+        }
+    differences = [first - second for first, second in zip(*dice, strict=True)]
+    return summary | {"difference": {"pairs": len(done), "dice_percent": spread(differences), "by_pair": differences}}
+
+
+def _percent(shares: Iterable[float]) -> list[float]:
+    return [100 * share for share in shares]
+
+
+def _minus(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    return _percent(one - other for one, other in zip(first, second, strict=True))
+
+
+def _mib(num_bytes: float) -> float:
+    return num_bytes / 1024**2

@@ -1,0 +1,116 @@
+"""The units of the evidence on grids, in order, with what each needs of the others."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from monai_nas.architecture import Architecture
+from monai_nas.benchmarks import grid_evidence_runs as runs
+from monai_nas.benchmarks.grid_evidence_maps import draw_maps
+from monai_nas.benchmarks.grid_evidence_study import SUPERNETS, VARIANTS, GridStudy, Record
+
+PARTS = ("table1", "correlation", "chosen", "published", "maps")
+DRAWN = "correlation/architectures"
+LENGTH = "correlation/length"
+CHOSEN = "chosen/search"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Work with a result file of its own."""
+
+    name: str  # "table1/kept": of the result file under OUT, and of the folder under RUNS where it needs one
+    work: Callable[[], Record]
+    needs: tuple[str, ...] = ()  # units whose results it reads
+    minutes: float = 0.0  # of training that it was asked for
+
+    @property
+    def part(self) -> str:
+        """The folder of its result file."""
+        return self.name.partition("/")[0]
+
+
+def all_units(study: GridStudy, published: Architecture | None) -> list[Unit]:
+    """Return the units of all parts in the order in which they are done.
+
+    Args:
+        study: what they share.
+        published: the architecture to compare the chosen one with; without it there is no such part.
+    """
+    units = [*_table1(study), *_correlation(study), *_chosen(study)]
+    if published is not None:
+        units += _published(study, published)
+    needs = ("supernets/kept", "table1/architectures")
+    return [*units, Unit("maps/maps", partial(draw_maps, study), needs)]
+
+
+def planned(units: Sequence[Unit], parts: Iterable[str]) -> list[Unit]:
+    """Return the units of these parts with all that they need, in order."""
+    by_name = {unit.name: unit for unit in units}
+    wanted = [unit.name for unit in units if unit.part in set(parts)]
+    for name in wanted:  # grows meanwhile
+        wanted += [need for need in by_name[name].needs if need not in wanted]
+    return [unit for unit in units if unit.name in wanted]
+
+
+def repeated(count: int, of: int) -> list[int]:
+    """Return ``count`` indices below ``of``, spread evenly."""
+    return [(2 * place + 1) * of // (2 * count) for place in range(count)]
+
+
+def _table1(study: GridStudy) -> list[Unit]:
+    asked = study.settings
+    units = [Unit("table1/architectures", partial(runs.draw, study, asked.scored, runs.TABLE1_DRAW))]
+    for variant in VARIANTS:
+        supernet = f"supernets/{SUPERNETS[variant]}"
+        if SUPERNETS[variant] == variant:
+            units.append(Unit(supernet, partial(runs.teach, study, variant), minutes=asked.supernet_minutes))
+        needs = (supernet, "table1/architectures")
+        units.append(Unit(f"table1/{variant}", partial(runs.score_variant, study, variant), needs))
+    return units
+
+
+def _correlation(study: GridStudy) -> list[Unit]:
+    asked = study.settings
+    units = [
+        Unit(DRAWN, partial(runs.draw, study, asked.correlated, runs.CORRELATION_DRAW)),
+        Unit("correlation/estimates", partial(runs.estimate, study), ("supernets/annealed", DRAWN)),
+        Unit(LENGTH, partial(runs.measure_length, study), (DRAWN,), asked.train_minutes),
+    ]
+    twice = repeated(asked.repeated, asked.correlated)
+    first = sorted(range(asked.correlated), key=lambda index: (index not in twice, index))  # the ceiling comes early
+    for kind, seed, indices in (("again", 1, twice), ("trained", 0, first)):
+        for index in indices:
+            name = f"correlation/{kind}_{index:02d}"
+            work = partial(runs.train_drawn, study, name, index, seed)
+            units.append(Unit(name, work, (DRAWN, LENGTH), asked.train_minutes))
+    return units
+
+
+def _chosen(study: GridStudy) -> list[Unit]:
+    needs = ("supernets/annealed", DRAWN)
+    units = [
+        Unit(CHOSEN, partial(runs.choose, study), needs),
+        Unit("chosen/random", partial(runs.draw_within, study), (DRAWN,)),
+    ]
+    for seed in range(study.settings.pairs):
+        for kind, train, source in (
+            ("chosen", runs.train_chosen, CHOSEN),
+            ("random", runs.train_random, "chosen/random"),
+        ):
+            name = f"chosen/{kind}_{seed}"
+            work = partial(train, study, name, seed)
+            units.append(Unit(name, work, (source, LENGTH), study.settings.train_minutes))
+    return units
+
+
+def _published(study: GridStudy, architecture: Architecture) -> list[Unit]:
+    units, minutes = [], study.settings.train_minutes
+    for seed in range(study.settings.pairs):
+        for kind, work, needs in (
+            ("chosen", partial(runs.train_chosen, minutes=minutes), (CHOSEN,)),
+            ("dints", partial(runs.train_published, architecture=architecture), ()),
+        ):
+            name = f"published/{kind}_{seed}"
+            units.append(Unit(name, partial(work, study, name, seed=seed), needs, minutes))
+    return units

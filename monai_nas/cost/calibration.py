@@ -1,0 +1,79 @@
+"""From the live tensors of a step to what it takes of a machine: one measured term, and the words for both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_nas.compute import Compute
+from monai_nas.errors import UserError
+from monai_nas.files import read_json
+
+COMMAND = "python -m monai_nas.benchmarks.training_memory"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How much more than its live tensors a training takes of a device, in scratch memory and in gaps.
+
+    Measured on random architectures by ``python -m monai_nas.benchmarks.training_memory``.
+    """
+
+    device: str  # "cpu" or "cuda"
+    dtype: str  # "bfloat16"
+    scratch_share: float  # of the live bytes
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Return the calibration in a file that the benchmark wrote.
+
+        Raises:
+            UserError: when the file is missing or damaged or holds none.
+        """
+        record = read_json(path)
+        try:
+            found = record["calibration"]
+            return cls(str(found["device"]), str(found["dtype"]), float(found["scratch_share"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: holds no calibration: write it with `{COMMAND}`") from error
+
+    def taken(self, live_bytes: float) -> int:
+        """Return how much memory of the device a step takes whose tensors take ``live_bytes`` at most."""
+        return round(live_bytes * (1.0 + self.scratch_share))
+
+
+def memory_text(
+    live_bytes: int,
+    *,
+    size: Sequence[int],
+    batch_size: int,
+    compute: Compute,
+    calibration: Calibration | None = None,
+) -> str:
+    """Return a predicted peak in words: with patch, batch and precision, and as an estimate where nobody measured.
+
+    Args:
+        live_bytes: as :func:`~monai_nas.cost.training_memory` or :func:`~monai_nas.cost.inference_memory` predict.
+        size: of the patch, voxels.
+        batch_size: patches at once.
+        compute: what it was predicted for.
+        calibration: of that device and precision; without one a figure for a GPU is called an estimate.
+
+    Raises:
+        UserError: when the calibration is of another device or precision.
+    """
+    device, dtype = compute.device.type, str(compute.dtype).removeprefix("torch.")
+    text = (
+        f"{_gigabytes(live_bytes)} of tensors (patch {'x'.join(map(str, size))}, batch {batch_size}, {dtype}, {device})"
+    )
+    if calibration is None:
+        return text if device == "cpu" else f"estimate: {text}; not measured on such a device: run `{COMMAND}` there"
+    if (calibration.device, calibration.dtype) != (device, dtype):
+        raise UserError(
+            f"calibration of {calibration.device} in {calibration.dtype}, needed is {device} in {dtype}: "
+            f"run `{COMMAND}` on it"
+        )
+    return f"{text}, about {_gigabytes(calibration.taken(live_bytes))} with scratch memory"
+
+
+def _gigabytes(value: float) -> str:
+    return f"{value / 2**30:.3g} GB"

@@ -1,0 +1,69 @@
+"""What a network of an architecture costs, by the kinds of budgets."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from monai_nas.architecture import Architecture
+from monai_nas.compute import Compute
+from monai_nas.cost import count_flops, inference_memory, training_memory
+from monai_nas.networks import build_network
+from monai_nas.pipelines.run_folder import network_arguments
+from monai_nas.plans.plan import Plan
+
+TIMED_PASSES = 5
+
+CostOf = Callable[[Architecture], float]
+
+
+def cost_of_kind(kind: str, plan: Plan, compute: Compute) -> CostOf:
+    """Return what measures the cost that a budget of this kind limits, at the plan's patch.
+
+    Args:
+        kind: one of :data:`monai_nas.strategies.budget.UNITS`.
+        plan: gives patch, batch (of a training step; everything else takes one patch), width and strides.
+        compute: device and number format.
+    """
+    arguments, patch, channels = network_arguments(plan), plan.patch_size, plan.task.in_channels
+
+    def planned(architecture: Architecture) -> nn.Module:
+        with torch.device("meta"):  # no weights are allocated
+            return build_network(architecture, **arguments)
+
+    def latency(architecture: Architecture) -> float:
+        network = compute.place(build_network(architecture, **arguments).eval(), len(patch))
+        return seconds_of_pass(network, compute.place(torch.zeros(1, channels, *patch)), compute)
+
+    def parameters(architecture: Architecture) -> float:
+        return float(sum(parameter.numel() for parameter in planned(architecture).parameters()))
+
+    kinds: dict[str, CostOf] = {
+        "train_memory": lambda a: training_memory(planned(a), channels, patch, plan.batch_size, compute=compute),
+        "inference_memory": lambda a: inference_memory(planned(a), channels, patch, compute=compute),
+        "flops": lambda a: count_flops(planned(a), channels, patch),
+        "parameters": parameters,
+        "latency": latency,
+    }
+    return kinds[kind]
+
+
+def seconds_of_pass(network: nn.Module, image: torch.Tensor, compute: Compute) -> float:
+    """Return the median time of a forward pass, in seconds, on the network's device.
+
+    Args:
+        network: on its device, in evaluation mode.
+        image: (B, C, *S), there too.
+        compute: number format.
+    """
+    seconds = []
+    with torch.inference_mode(), compute.autocast():
+        for _ in range(TIMED_PASSES + 1):  # the first one chooses kernels
+            begin = time.perf_counter()
+            network(image)
+            if image.is_cuda:
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[1:])

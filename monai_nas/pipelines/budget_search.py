@@ -1,0 +1,209 @@
+"""Choose the best network within a budget, with the weights of a trained supernet (hypersegnas.txt, 3.2)."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine
+
+from monai_nas.architecture import Architecture
+from monai_nas.compute import Compute
+from monai_nas.data.loaders import training_batches
+from monai_nas.data.transforms import build
+from monai_nas.files import load_weights, make_folder, read_json, save_tensors, write_atomic, write_json
+from monai_nas.pipelines.budget_costs import cost_of_kind
+from monai_nas.pipelines.epochs import run_epochs
+from monai_nas.pipelines.judging import regions_dice
+from monai_nas.pipelines.one_shot_preset import OneShotPreset
+from monai_nas.pipelines.processes import evaluate_all, first_alone
+from monai_nas.pipelines.run_folder import RunFolder
+from monai_nas.plans.plan import Plan
+from monai_nas.strategies import CoarseToFine, OneShot, ScoredTrial, Trial
+from monai_nas.strategies.budget import Budget
+from monai_nas.strategies.within_budget import sample_within
+from monai_nas.training import Learners, Schedule, TrainerConfig, make_trainer
+
+Items = Sequence[dict[str, Any]]
+
+
+class BudgetSearch:
+    """The search of one network in a folder of its own; what a kill interrupts is continued by the same call.
+
+    Args:
+        folder: gets candidates.json, ranking.json, finalists/, and at the end the files of a RUN.
+        budget: of the network.
+        searcher: the trained supernet.
+        learn: preprocessed cases that finalists are fine-tuned on.
+        regions: of the cases that candidates are judged by, which taught the supernet nothing.
+        plan: of the grid.
+        values: how much is tried, and how finalists are trained.
+        num_candidates: to rank.
+        seed: of the draws of candidates, and of fine-tuning.
+        compute: where and in which number format.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        budget: Budget,
+        *,
+        searcher: OneShot,
+        learn: Items,
+        regions: Items,
+        plan: Plan,
+        values: OneShotPreset,
+        num_candidates: int,
+        seed: int,
+        compute: Compute,
+    ) -> None:
+        self.folder = folder
+        self.budget = budget
+        self.searcher = searcher
+        self.learn = learn
+        self.regions = regions
+        self.plan = plan
+        self.values = values
+        self.num_candidates = num_candidates
+        self.seed = seed
+        self.compute = compute
+
+    def run(self) -> dict[str, Any]:
+        """Search, write architecture.json, network.json, model.pt and history.csv, and return what run.json tells."""
+        first_alone(self._draw_candidates)
+        record = read_json(self.folder / "candidates.json")
+        candidates = [Architecture.from_record(one) for one in record["architectures"]]
+        search = CoarseToFine(candidates, num_finalists=self.values.num_finalists, steps=self.values.fine_tuning_steps)
+        search.update(self._known(candidates))
+        evaluate_all(search, lambda trial: self._score(trial, candidates), lambda _: self._note(search, candidates))
+        best = search.best()
+        index = candidates.index(best.trial.architecture)
+        first_alone(lambda: self._write(best.trial, index))
+        ranking = [done.score for done in search.ranking()]
+        return {
+            "budget": str(self.budget),
+            "tolerance": self.budget.tolerance,
+            "cost": record["costs"][index],
+            "patch_size": list(self.plan.patch_size),
+            "batch_size": self.plan.batch_size,
+            "candidates": len(candidates),
+            "dice_inherited": search.scores[Trial(best.trial.architecture, "inherited")],
+            "dice_fine_tuned": best.score,
+            "dice_inherited_best": ranking[0],
+            "dice_inherited_median": float(np.median(ranking)),
+        }
+
+    def _draw_candidates(self) -> None:
+        """Sample architectures within the budget and write them down."""
+        file = self.folder / "candidates.json"
+        if file.exists():
+            return
+        found = sample_within(
+            self.searcher.supernet.space,
+            cost_of_kind(self.budget.kind, self.plan, self.compute),
+            self.budget,
+            count=self.num_candidates,
+            rng=np.random.default_rng(np.random.SeedSequence([self.seed, 5])),
+        )
+        record = {"costs": list(found.values()), "architectures": [one.to_record() for one in found]}
+        make_folder(self.folder)
+        write_json(file, record)
+
+    def _known(self, candidates: Sequence[Architecture]) -> list[ScoredTrial]:
+        """Return the scores that ranking.json holds."""
+        file = self.folder / "ranking.json"
+        record: Mapping[str, Mapping[str, float]] = read_json(file) if file.exists() else {}
+        return [
+            ScoredTrial(self._trial(fidelity, candidates[int(index)]), score)
+            for fidelity, scores in record.items()
+            for index, score in scores.items()
+        ]
+
+    def _note(self, search: CoarseToFine, candidates: Sequence[Architecture]) -> None:
+        """Write the scores known so far, by fidelity and index of the candidate."""
+        places = {architecture: index for index, architecture in enumerate(candidates)}
+        record: dict[str, dict[str, float]] = {}
+        for trial, score in search.scores.items():
+            record.setdefault(trial.fidelity, {})[str(places[trial.architecture])] = score
+        write_json(self.folder / "ranking.json", record)
+
+    def _trial(self, fidelity: str, architecture: Architecture) -> Trial:
+        return Trial(architecture, fidelity, self.values.fine_tuning_steps if fidelity == "fine_tuned" else 0)
+
+    def _score(self, trial: Trial, candidates: Sequence[Architecture]) -> float:
+        """Return the mean foreground Dice of a trial on the regions."""
+        if trial.fidelity == "inherited":
+            network = self.searcher.network(trial.architecture)
+        else:
+            network = self._fine_tuned(trial, candidates.index(trial.architecture)).eval()
+        return regions_dice(network, self.regions, self.plan, self.compute)
+
+    def _fine_tuned(self, trial: Trial, index: int) -> Any:
+        """Train the candidate's network on from the inherited weights, and keep the weights in its folder."""
+        run = RunFolder(self.folder / "finalists" / f"{index:04d}")
+        make_folder(run.path)
+        dims = len(self.plan.patch_size)
+        network = self.searcher.supernet.extract(trial.architecture)
+        config = TrainerConfig(rate=self.values.supernet.rate / 2)
+        learners = Learners(self.compute.place(network, dims), config, self.compute)
+        if (run.path / "model.pt").exists():
+            load_weights(learners.network, run.path / "model.pt")
+            return learners.network
+        num_epochs = math.ceil(trial.steps * self.plan.batch_size / len(self.learn))
+        epoch_length = math.ceil(trial.steps / num_epochs)
+        schedule = Schedule(epoch_length, 0, num_epochs)
+        transform = build(self.values.patches(self.plan.task, self.plan))
+
+        def start(epoch: int) -> tuple[Engine, Callable[[], object]]:
+            batches = training_batches(
+                self.learn,
+                transform,
+                batch_size=self.plan.batch_size,
+                seed=self.seed,
+                start_step=epoch * epoch_length,
+                num_steps=schedule.total_steps,
+                compute=self.compute,
+            )
+            trainer = make_trainer(
+                learners,
+                batches,
+                loss=self.values.loss(),
+                config=config,
+                num_epochs=schedule.num_epochs,
+                epoch_length=epoch_length,
+                compute=self.compute,
+            )
+            return trainer, trainer.run
+
+        run_epochs(run, schedule, learners, start, title=f"candidate {index}")
+        weights = {name: value.cpu() for name, value in learners.network.state_dict().items()}
+        save_tensors(run.path / "model.pt", weights)
+        (run.path / "checkpoint.pt").unlink(missing_ok=True)
+        return learners.network
+
+    def _write(self, trial: Trial, index: int) -> None:
+        """Write the files of a RUN but run.json: the chosen network with the weights it was judged by."""
+        RunFolder(self.folder).write_network(trial.architecture, self.plan)
+        if trial.fidelity == "inherited":
+            network = self.searcher.supernet.extract(trial.architecture)
+            save_tensors(self.folder / "model.pt", {name: value.cpu() for name, value in network.state_dict().items()})
+            return
+        finalist = self.folder / "finalists" / f"{index:04d}"
+        write_atomic(self.folder / "model.pt", (finalist / "model.pt").read_bytes())
+        if not (self.folder / "history.csv").exists():  # of several budgets; else it is the supernet's
+            write_atomic(self.folder / "history.csv", (finalist / "history.csv").read_bytes())
+
+
+def write_pareto(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write one line a budget: what was asked, what it costs, and how good it is."""
+    if idist.get_rank() > 0:
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(file, text.getvalue())

@@ -1,0 +1,65 @@
+"""How candidates are compared: the Dice of each on the same foreground regions, in one process."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers.inferer import SlidingWindowInferer
+from monai.metrics import compute_dice
+from monai.networks import one_hot
+from monai.transforms.utils import generate_spatial_bounding_box
+from torch import Tensor
+
+from monai_nas.compute import Compute
+from monai_nas.plans.plan import Plan
+
+REGION_MM = 192.0  # at most, of a foreground region (hypersegnas.txt, section 4)
+OVERLAP = 0.25  # of windows: candidates are compared with each other, and there are many
+
+
+def regions_dice(
+    network: Callable[[Tensor], Tensor], regions: Sequence[dict[str, Any]], plan: Plan, compute: Compute
+) -> float:
+    """Return the mean over cases of the mean foreground Dice, in [0, 1], of the classes that a case or its map has.
+
+    MONAI's metrics would gather the scores of all processes, which judge different networks here.
+
+    Args:
+        network: (B, C, *S) -> logits (B, K, *S), on its device, in evaluation mode.
+        regions: "image" (C, H, W, D) and "label" (1, H, W, D).
+        plan: gives the window and the number of classes.
+        compute: where to run.
+    """
+    inferer = SlidingWindowInferer(roi_size=plan.patch_size, overlap=OVERLAP, mode="gaussian")
+    scores = []
+    with torch.inference_mode(), compute.autocast():
+        for region in regions:
+            logits = torch.as_tensor(inferer(compute.place(region["image"][None]), network))
+            found = one_hot(logits.argmax(dim=1, keepdim=True).cpu(), plan.task.num_classes)
+            truth = one_hot(region["label"][None].long(), plan.task.num_classes)
+            dice = compute_dice(found, truth, include_background=False)  # (1, K - 1), NaN: class in neither
+            if not bool(dice.isnan().all()):
+                scores.append(float(dice.nanmean()))
+    return statistics.fmean(scores) if scores else 0.0
+
+
+def foreground_region(item: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """Return the case cropped to its foreground, at most ``REGION_MM`` around the middle (hypersegnas.txt, section 4).
+
+    Args:
+        item: "image" (C, H, W, D) and "label" (1, H, W, D) at the plan's spacing; without foreground it is kept whole.
+        plan: gives spacing and patch; the region is no smaller than a patch, where the case is not.
+    """
+    label = item["label"]
+    start, end = generate_spatial_bounding_box(label, select_fn=lambda values: values > 0)
+    if max(end) <= 0:
+        return {"image": item["image"], "label": label}
+    window = []
+    for axis, length in enumerate(label.shape[1:]):
+        most = max(round(REGION_MM / plan.spacing_mm[axis]), plan.patch_size[axis])
+        size = min(length, most, max(end[axis] - start[axis], plan.patch_size[axis]))
+        low = min(max((start[axis] + end[axis] - size) // 2, 0), length - size)
+        window.append(slice(low, low + size))
+    where = (slice(None), *window)
+    return {"image": item["image"][where], "label": label[where]}

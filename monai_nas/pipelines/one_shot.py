@@ -1,0 +1,180 @@
+"""Search under budgets: one supernet, then a network for each budget (HyperSegNAS)."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+
+from monai_nas.architecture import Architecture
+from monai_nas.compute import Compute
+from monai_nas.data.loaders import load_cases
+from monai_nas.errors import UserError
+from monai_nas.files import make_folder, read_json, write_json
+from monai_nas.pipelines.budget_costs import cost_of_kind
+from monai_nas.pipelines.budget_search import BudgetSearch, write_pareto
+from monai_nas.pipelines.judging import foreground_region
+from monai_nas.pipelines.one_shot_preset import one_shot_preset_named
+from monai_nas.pipelines.processes import first_alone, joined
+from monai_nas.pipelines.run_folder import RunFolder, fold_cases, sound_cases
+from monai_nas.pipelines.supernet_run import FILE, load_supernet, train_supernet
+from monai_nas.plans.plan import Plan
+from monai_nas.strategies.budget import UNITS, Budget
+from monai_nas.tasks.splits import Case, make_folds
+from monai_nas.tasks.task import SegTask
+
+logger = logging.getLogger(__name__)
+
+JUDGES = 12  # cases that candidates are judged by, at most; of a fifth of the cases, which teach the supernet nothing
+
+
+def search_within_budgets(
+    data: Path,
+    out: Path,
+    *,
+    task: SegTask,
+    budgets: Sequence[Budget],
+    supernet: Path | None,
+    plan: Plan | None,
+    seed: int,
+    minutes: float | None,
+    epochs: int | None,
+    fold: int | None,
+    compute: Compute,
+    preset: str = "cpu",
+    num_candidates: int | None = None,
+) -> None:
+    """Train a supernet, or take a trained one, and choose a network for each budget; continue an unfinished ``out``.
+
+    Started by torchrun, processes share the ranking and the fine-tuning; the first one trains the supernet.
+
+    Args:
+        data: folder with dataset.json.
+        out: RUN folder; with several budgets each gets a folder RUN/budget_1, ... of its own.
+        task: what is to be segmented.
+        budgets: at least one.
+        supernet: RUN of a trained supernet of the same data, fold and preset; None trains one.
+        plan: of a grid; None derives it from the data, or takes that of ``supernet``.
+        seed: of weights, order, augmentation and draws.
+        minutes: length of the supernet's training, instead of ``epochs``; where both are None, the preset's.
+        epochs: length in passes over the cases.
+        fold: kept out of everything; None uses all cases.
+        compute: where and in which number format.
+        preset: name of the values that are not asked for here.
+        num_candidates: to rank for each budget; None takes the preset's.
+
+    Raises:
+        UserError: for unsound data, a folder of another run, a budget out of reach, or a loss that is not finite.
+    """
+    values = one_shot_preset_named(preset)
+    wanted = values.num_candidates if num_candidates is None else num_candidates
+    cases = sound_cases(data, task)
+    learn, _, folds = fold_cases(cases, fold)
+    teachers, judges = split_for_ranking(learn)
+    run = RunFolder(out)
+    if supernet is not None:
+        plan = plan_of_supernet(supernet, plan, folds)
+    plan = run.choose_plan(plan, learn, task, values.adapt)
+    if len(plan.strides) < 2:
+        raise UserError(
+            f"the plan has {len(plan.strides)} stride: a grid needs one for its stem and one for each level"
+        )
+    settings: dict[str, Any] = {
+        "verb": "search",
+        "strategy": "hypersegnas",
+        "preset": preset,
+        "data": data.resolve().name,
+        "seed": seed,
+        "minutes": minutes,
+        "epochs": epochs,
+        "fold": fold,
+        "dtype": str(compute.dtype),
+        "budgets": [[str(budget), budget.tolerance] for budget in budgets],
+        "candidates": wanted,
+        "supernet": None if supernet is None else supernet.resolve().name,
+    }
+    folders = [out] if len(budgets) == 1 else [out / f"budget_{number}" for number in range(1, len(budgets) + 1)]
+    with joined(compute):
+        first_alone(lambda: run.open(settings))
+        first_alone(lambda: run.keep(plan, folds))
+        if all((folder / "run.json").exists() for folder in folders):
+            logger.info("%s: finished already", out)
+            return
+        taught = load_cases(teachers, task, plan, progress=idist.get_rank() == 0)
+        source = out if supernet is None else supernet
+        if supernet is None and not (out / FILE).exists():
+            first_alone(
+                lambda: train_supernet(
+                    run, taught, plan, values, seed=seed, minutes=minutes, epochs=epochs, compute=compute
+                )
+            )
+        searcher = load_supernet(source, plan, values, seed=seed, compute=compute)
+        regions = [foreground_region(item, plan) for item in load_cases(judges, task, plan)]
+        rows = []
+        for budget, folder in zip(budgets, folders, strict=True):
+            facts = BudgetSearch(
+                folder,
+                budget,
+                searcher=searcher,
+                learn=taught,
+                regions=regions,
+                plan=plan,
+                values=values,
+                num_candidates=wanted,
+                seed=seed,
+                compute=compute,
+            ).run()
+            costs = all_costs(folder, plan, compute)
+            facts = {
+                key: settings[key] for key in ("verb", "strategy", "preset", "seed", "minutes", "epochs", "fold")
+            } | {
+                "task": task.name,
+                "num_parameters": round(costs["parameters"]),
+                **facts,
+                "costs": costs,
+            }
+            rows.append({key: facts[key] for key in ("budget", "cost", "dice_inherited", "dice_fine_tuned")} | costs)
+            first_alone(partial(finish, folder, out, facts, compute))
+        write_pareto(out / "pareto.csv", rows)
+
+
+def split_for_ranking(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+    """Split the cases into those that teach the supernet and those that candidates are judged by.
+
+    A fifth is kept from the supernet, as scores on what it was taught would tell how well it remembers; at most
+    ``JUDGES`` of them are used.
+    """
+    kept = make_folds([case.name for case in cases], seed=1)[0]
+    judges = set(kept[:JUDGES])
+    return [case for case in cases if case.name not in kept], [case for case in cases if case.name in judges]
+
+
+def plan_of_supernet(supernet: Path, plan: Plan | None, folds: dict[str, Any]) -> Plan:
+    """Return the plan that a supernet was trained with.
+
+    Raises:
+        UserError: when there is none, another one is given, or other cases were kept out.
+    """
+    trained = Plan.load(supernet / "plan.json")
+    if plan is not None and plan != trained:
+        raise UserError(f"{supernet / 'plan.json'}: differs from the plan given now: leave --plan out")
+    if read_json(supernet / "folds.json") != folds:
+        raise UserError(f"{supernet / 'folds.json'}: other cases or another --fold: give those of the supernet's run")
+    return trained
+
+
+def all_costs(folder: Path, plan: Plan, compute: Compute) -> dict[str, float]:
+    """Return what the network that was chosen costs, by every kind of budget."""
+    architecture = Architecture.load(folder / "architecture.json")
+    return {kind: cost_of_kind(kind, plan, compute)(architecture) for kind in UNITS}
+
+
+def finish(folder: Path, out: Path, facts: dict[str, Any], compute: Compute) -> None:
+    """Close the RUN of one budget: give it the plan and the folds, then run.json."""
+    make_folder(folder)
+    for name in ("plan.json", "folds.json"):
+        if folder != out:
+            write_json(folder / name, read_json(out / name))
+    RunFolder(folder).finish(facts, compute)

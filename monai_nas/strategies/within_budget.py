@@ -1,0 +1,133 @@
+"""Sample architectures of a grid whose cost lies within a budget, by walks of mutations."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_nas.architecture import Architecture
+from monai_nas.errors import UserError
+from monai_nas.spaces.topology import TopologySpace, decision_name, paths
+from monai_nas.strategies.budget import Budget
+
+FITTED = 96  # architectures whose cost is taken to fit the estimate: three for each of its terms
+WALK_STEPS = 400  # mutations of one walk; from one end of the 12 x 10 grid to the other takes fewer
+STALE_WALKS = 50  # in a row that found nothing new: the band is exhausted
+
+CostOf = Callable[[Architecture], float]
+
+
+def sample_within(
+    space: TopologySpace, cost_of: CostOf, budget: Budget, *, count: int, rng: np.random.Generator
+) -> dict[Architecture, float]:
+    """Return distinct architectures, in canonical form, with costs in [budget.low, budget.limit].
+
+    Each comes from a walk of its own that starts at a random architecture and takes those mutations that bring it
+    closer to a cost drawn uniformly from the band. Most steps are judged by an estimate (:class:`CostEstimate`), which
+    is exact for parameters and FLOPs; what is returned has been judged by ``cost_of``.
+
+    Args:
+        space: to sample from.
+        cost_of: the cost that the budget limits.
+        budget: the band.
+        count: how many are wanted; fewer come only where the band holds no more that walks can find.
+        rng: of the draws.
+
+    Raises:
+        UserError: when the band is out of the space's reach, naming the reachable range.
+    """
+    low, high = reach(space, cost_of)
+    if budget.limit < low or budget.low > high:
+        raise UserError(
+            f"--budget {budget}: out of reach: networks of this grid take {budget.format(low)} to {budget.format(high)}"
+        )
+    estimate = CostEstimate(space, cost_of, rng)
+    found: dict[Architecture, float] = {}
+    stale = 0
+    ratio = 1.0  # of the costs around this budget to their estimates
+    while len(found) < count and stale < STALE_WALKS:
+        aim = float(rng.uniform(budget.low, budget.limit)) / ratio
+        architecture = walk(space, estimate, aim, tolerance=0.1 * (budget.limit - budget.low), rng=rng)
+        cost = cost_of(architecture)
+        ratio += 0.3 * (cost / estimate(architecture) - ratio)
+        stale += 1
+        if budget.contains(cost) and architecture not in found:
+            found[architecture] = cost
+            stale = 0
+    if not found:
+        raise UserError(f"--budget {budget}: no network of this grid was found there: widen --tolerance")
+    return found
+
+
+def walk(
+    space: TopologySpace, cost_of: CostOf, aim: float, *, tolerance: float, rng: np.random.Generator
+) -> Architecture:
+    """Return where a walk from a random architecture ends: close to ``aim``, or when its steps are up."""
+    architecture = space.sample(rng)
+    distance = abs(cost_of(architecture) - aim)
+    for _ in range(WALK_STEPS):
+        if distance <= tolerance:
+            break
+        neighbour = space.mutate(architecture, rng)
+        there = abs(cost_of(neighbour) - aim)
+        if there <= distance:
+            architecture, distance = neighbour, there
+    return architecture
+
+
+def reach(space: TopologySpace, cost_of: CostOf) -> tuple[float, float]:
+    """Return the least and the greatest cost of the space's networks.
+
+    The greatest is that of all paths with the dearest operation. The least is looked for among the networks that stay
+    at one level, with one operation all along; a network that changes level now and then is dearer by the resampling.
+    """
+    moves = paths(space.num_levels)
+    straight = [
+        {decision_name(block, level, level): operation for block in range(space.num_blocks)}
+        for level in range(space.num_levels)
+        for operation in space.operations
+    ]
+    full = [
+        {decision_name(block, *move): operation for block in range(space.num_blocks) for move in moves}
+        for operation in space.operations
+    ]
+    nothing = {decision.name: "zero" for decision in space.decisions}
+    costs = [[cost_of(space.create(nothing | choices)) for choices in group] for group in (straight, full)]
+    return min(costs[0]), max(costs[1])
+
+
+class CostEstimate:
+    """A linear estimate of a cost: a term for each path and operation, wherever its block, and for each node.
+
+    Blocks are alike, so that what a network costs follows from how often it has each (path, operation), how many nodes
+    it has at each level, and which levels the first block reads and the last one writes. FLOPs and parameters are
+    linear in these counts; memory and time nearly so.
+
+    Args:
+        space: of the architectures.
+        cost_of: what is estimated.
+        rng: draws the architectures that it is fitted to.
+    """
+
+    def __init__(self, space: TopologySpace, cost_of: CostOf, rng: np.random.Generator) -> None:
+        self.space = space
+        fitted = [space.sample(rng) for _ in range(FITTED)]
+        counts = np.stack([self._counts(architecture) for architecture in fitted])
+        costs = np.array([cost_of(architecture) for architecture in fitted])
+        self.terms = np.linalg.lstsq(counts, costs, rcond=None)[0]
+
+    def __call__(self, architecture: Architecture) -> float:
+        return float(self._counts(architecture) @ self.terms)
+
+    def _counts(self, architecture: Architecture) -> NDArray[np.float64]:
+        matrix = self.space.matrix(architecture)  # (L, E, O)
+        active = matrix.sum(axis=2) > 0
+        moves = paths(self.space.num_levels)
+
+        def levels(block: int, end: int) -> list[bool]:
+            touched = {move[end] for move, on in zip(moves, active[block], strict=True) if on}
+            return [level in touched for level in range(self.space.num_levels)]
+
+        nodes = np.sum([levels(block, 1) for block in range(self.space.num_blocks)], axis=0)
+        ends = [*levels(0, 0), *levels(self.space.num_blocks - 1, 1)]
+        return np.concatenate([matrix.sum(axis=0).ravel(), nodes, ends, [1.0]]).astype(np.float64)

@@ -1,0 +1,273 @@
+"""The evidence on grids, whole, on tiny phantoms: trainings from scratch take no time, all else is the real thing."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from monai_nas.architecture import Architecture
+from monai_nas.benchmarks import grid_evidence_maps as maps
+from monai_nas.benchmarks import grid_evidence_runs as runs
+from monai_nas.benchmarks import grid_evidence_study
+from monai_nas.benchmarks.grid_evidence import LEFT_OUT, main
+from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings, GridStudy
+from monai_nas.benchmarks.grid_evidence_units import PARTS, all_units, planned, repeated
+from monai_nas.files import read_json, write_json
+from monai_nas.pipelines import supernet_run
+from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS
+from monai_nas.plans.plan import Plan
+from monai_nas.spaces import DintsSpace, TopologySpace, to_dints_code
+from monai_nas.tasks.splits import make_folds, training_cases
+
+COUNTS = GridSettings(
+    width=4,
+    supernet_minutes=1e-4,
+    train_minutes=3.0,
+    scored=3,
+    correlated=4,
+    repeated=2,
+    pairs=2,
+    candidates=3,
+    budget="parameters=6K",
+)
+STEPS = 10  # of a fake training whose length is asked for in minutes
+
+
+@dataclass
+class FakeTrain:
+    """Stands for `train`: writes run.json; Dice grows with the paths that are kept, a little with the seed."""
+
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    interrupted_at: int | None = None  # the number of a call
+
+    def __call__(self, data: Path, out: Path, **asked: Any) -> None:
+        if len(self.calls) == self.interrupted_at:
+            self.interrupted_at = None
+            raise KeyboardInterrupt
+        self.calls.append({"name": "/".join(out.parts[-2:]), **asked})
+        steps = STEPS if asked["epochs"] is None else 4 * asked["epochs"]
+        kept = sum(choice != "zero" for _, choice in asked["architecture"].choices)
+        facts = {"minutes_of_last_part": 3.0, "num_parameters": 1000 * kept, "steps": steps}
+        facts |= {"dice_of_fold": kept / 64 + asked["seed"] / 256}
+        write_json(out / "run.json", facts | {key: asked[key] for key in ("seed", "minutes")})
+
+
+@pytest.fixture(scope="module")
+def patched() -> Iterator[FakeTrain]:
+    """A grid of three blocks and two levels, little to try, six timed steps, and the fake training."""
+    values = ONE_SHOT_PRESETS["cpu"]
+
+    def adapt(plan: Plan) -> Plan:
+        return dataclasses.replace(plan, patch_size=(24, 16, 16), strides=((2, 2, 2), (2, 2, 2)))
+
+    tiny = dataclasses.replace(values, adapt=adapt, num_finalists=1, fine_tuning_steps=2)
+    fake = FakeTrain()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid_evidence_study, "one_shot_preset_named", lambda name: tiny)
+        for module in (supernet_run, runs):
+            patch.setattr(module, "space_of", lambda plan: TopologySpace(num_blocks=3, num_levels=len(plan.strides)))
+        patch.setattr(supernet_run, "TIMED_STEPS", 6)
+        patch.setattr(runs, "train", fake)
+        yield fake
+
+
+def words_for(data: Path, folder: Path, *more: str) -> list[str]:
+    options = dataclasses.asdict(COUNTS)
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return ["--data", str(data), "--runs", str(folder / "runs"), "--out", str(folder / "out"), *words, *more]
+
+
+@dataclass
+class Finished:
+    """All parts, cut once."""
+
+    folder: Path
+    arguments: list[str]
+    calls: list[dict[str, Any]]
+    code: Architecture
+
+    def result(self, name: str) -> dict[str, Any]:
+        record: dict[str, Any] = read_json(self.folder / "out" / f"{name}.json")
+        return record
+
+
+@pytest.fixture(scope="module")
+def finished(phantoms: Path, patched: FakeTrain, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("grid_evidence")
+    code = DintsSpace(num_blocks=3, num_levels=2).sample(np.random.default_rng(0))
+    write_json(folder / "code.json", to_dints_code(code))
+    arguments = words_for(phantoms, folder, "--dints-code", str(folder / "code.json"))
+    patched.interrupted_at = 3
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert leaving.value.code == 130
+    main(arguments)
+    return Finished(folder, arguments, list(patched.calls), code)
+
+
+def test_a_cut_goes_on_and_each_training_is_made_once(
+    finished: Finished, patched: FakeTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [call["name"] for call in finished.calls]
+    assert names == [
+        "correlation/length",
+        *(f"correlation/again_{index:02d}" for index in (1, 3)),
+        *(f"correlation/trained_{index:02d}" for index in (1, 3, 0, 2)),
+        *("chosen/chosen_0", "chosen/random_0", "chosen/chosen_1", "chosen/random_1"),
+        *("published/chosen_0", "published/dints_0", "published/chosen_1", "published/dints_1"),
+    ]
+    main(finished.arguments)
+    assert len(patched.calls) == len(names)
+    main([*finished.arguments, "--list"])
+    lines = capsys.readouterr().out.splitlines()
+    units = [line.split("│") for line in lines if "/" in line and "│" in line]
+    assert len(units) == 1 + 4 + 5 + 3 + 2 + 4 + 2 + 4 + 4 + 1
+    assert {state.strip() for _, _, state, *_ in units} == {"done"}
+    assert lines[-2].split("│")[3].strip() == "0"
+
+
+def test_trainings_have_equal_steps_or_equal_minutes(finished: Finished, phantoms: Path) -> None:
+    drawn = finished.result("correlation/architectures")["architectures"]
+    assert finished.result("correlation/length")["epochs"] == 2  # 10 steps of 4 an epoch: 8 cases, batches of 2
+    plan = Plan.load(finished.folder / "out" / "plan.json")
+    for call in finished.calls:
+        part, kind = call["name"].split("/")
+        by_minutes = part == "published" or kind == "length"
+        assert (call["minutes"], call["epochs"]) == ((3.0, None) if by_minutes else (None, 2))
+        assert call["plan"] == plan and call["fold"] == 0 and call["init"] is None
+        record, seed = call["architecture"].to_record(), call["seed"]
+        if part == "correlation":
+            index = 2 if kind == "length" else int(kind[-2:])
+            assert record == drawn[index] and seed == kind.startswith("again")
+        elif kind.startswith("chosen"):
+            assert record == finished.result("chosen/search")["architecture"] and seed == int(kind[-1])
+        elif kind.startswith("random"):
+            assert record == finished.result("chosen/random")["architectures"][seed] and seed == int(kind[-1])
+        else:
+            assert call["architecture"] == finished.code and seed == int(kind[-1])
+
+
+def test_all_variants_are_scored_on_the_same_architectures(finished: Finished, phantoms: Path) -> None:
+    drawn = finished.result("table1/architectures")
+    assert drawn["train_memory_bytes"] == sorted(drawn["train_memory_bytes"]) and len(drawn["architectures"]) == 3
+    scores = {variant: finished.result(f"table1/{variant}")["dice"] for variant in VARIANTS}
+    assert all(len(dice) == 3 for dice in scores.values()) and scores["removed"] != scores["kept"]
+    supernets = sorted(path.stem for path in (finished.folder / "out" / "supernets").iterdir())
+    assert supernets == ["annealed", "image_only", "kept", "none"]
+    environment = finished.result("supernets/annealed")["environment"]
+    assert environment["threads"] >= 1 and "torch" in environment["versions"]
+
+    study = GridStudy(phantoms, finished.folder / "runs", finished.folder / "out", COUNTS)
+    kept_out = make_folds([case.name for case in training_cases(phantoms)], 0)[0]
+    assert tuple(item["name"] for item in study.held) == kept_out
+    kept, removed = (study.supernet(variant) for variant in ("kept", "removed"))  # type: ignore[arg-type]
+    architecture = study.architectures("table1/architectures")[1]
+    assert study.score(removed.network(architecture))[0] == scores["removed"][1]
+    plain = study.compute.place(kept.supernet.extract(architecture).eval())
+    assert study.score(plain)[0] == pytest.approx(scores["removed"][1], abs=0.02)
+
+
+def test_estimates_are_those_of_a_search(finished: Finished) -> None:
+    estimates = finished.result("correlation/estimates")
+    assert len(estimates["inherited"]) == len(estimates["fine_tuned"]) == 4 and estimates["fine_tuning_steps"] == 2
+    ranking = read_json(finished.folder / "runs" / "correlation" / "estimates" / "ranking.json")
+    assert estimates["fine_tuned"] == [ranking["fine_tuned"][str(index)] for index in range(4)]
+
+
+def test_the_search_and_the_random_ones_keep_to_the_budget(finished: Finished, phantoms: Path) -> None:
+    chosen, others = finished.result("chosen/search"), finished.result("chosen/random")
+    assert chosen["budget"] == others["budget"] == "parameters=6K"
+    assert all(5700 <= cost <= 6000 for cost in (chosen["cost"], *others["costs"]))
+    assert chosen["candidates"] == 3 and len(others["architectures"]) == 2
+
+
+def test_without_a_budget_the_median_memory_is_taken(finished: Finished, phantoms: Path, tmp_path: Path) -> None:
+    study = GridStudy(phantoms, tmp_path, tmp_path, dataclasses.replace(COUNTS, budget=None))
+    drawn = finished.result("correlation/architectures")
+    write_json(tmp_path / "correlation" / "architectures.json", drawn)
+    budget = study.budget()
+    assert (budget.kind, budget.limit) == ("train_memory", np.median(drawn["train_memory_bytes"]))
+
+
+def test_the_summary_of_pairs(finished: Finished) -> None:
+    chosen = finished.result("summary")["chosen"]
+    dice = {
+        kind: [finished.result(f"chosen/{kind}_{k}")["dice_of_fold"] for k in (0, 1)] for kind in ("chosen", "random")
+    }
+    differences = [100 * (one - other) for one, other in zip(dice["chosen"], dice["random"], strict=True)]
+    assert chosen["difference"]["by_pair"] == pytest.approx(differences)
+    assert chosen["difference"]["dice_percent"]["mean"] == pytest.approx(sum(differences) / 2)
+    assert chosen["chosen"]["steps"] == 8 and chosen["random"]["pairs"] == 2
+    assert finished.result("summary")["published"]["dints"]["steps"] == STEPS
+
+
+def test_other_settings_are_refused(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main([*finished.arguments, "--width", "8"])
+    assert leaving.value.code == 2
+    assert "settings.json: results with --width 4, now 8: ask for the same" in capsys.readouterr().err
+
+
+def test_without_a_code_the_published_part_is_left_out(
+    phantoms: Path, patched: FakeTrain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(words_for(phantoms, tmp_path, "--list"))
+    listing = capsys.readouterr().out
+    assert LEFT_OUT in listing.replace("\n", " ") and "dints_0" not in listing and not any(tmp_path.iterdir())
+
+
+def test_a_part_brings_what_it_needs(phantoms: Path, patched: FakeTrain, tmp_path: Path) -> None:
+    units = all_units(GridStudy(phantoms, tmp_path, tmp_path, COUNTS), None)
+    names = [unit.name for unit in units]
+    assert len(set(names)) == len(names)
+    assert [unit.name for unit in planned(units, ["maps"])] == ["table1/architectures", "supernets/kept", "maps/maps"]
+    chosen = [unit.name for unit in planned(units, ["chosen"])]
+    assert chosen[:4] == ["supernets/annealed", "correlation/architectures", "correlation/length", "chosen/search"]
+    for number, unit in enumerate(units):
+        assert set(unit.needs) <= set(names[:number]), unit.name
+    assert planned(units, PARTS) == units
+
+
+def test_repeated_ones_are_spread() -> None:
+    assert repeated(8, 24) == [1, 4, 7, 10, 13, 16, 19, 22]
+    assert repeated(5, 5) == [0, 1, 2, 3, 4]
+
+
+def test_drawn_architectures_are_the_middles_of_equal_shares() -> None:
+    space = TopologySpace(num_blocks=4, num_levels=2)
+    costs: list[float] = []
+
+    def cost_of(architecture: Architecture) -> float:
+        costs.append(sum(ord(letter) for letter in architecture.to_json()) % 1009)
+        return costs[-1]
+
+    drawn = runs.stratified(space, cost_of, 4, np.random.default_rng(0))
+    ranked = sorted(costs)
+    assert len(ranked) == 20 and [cost for _, cost in drawn] == [ranked[place] for place in (2, 7, 12, 17)]
+    assert drawn == runs.stratified(space, cost_of, 4, np.random.default_rng(0))
+
+
+def test_windows_cover_a_volume() -> None:
+    windows = maps.windows_of((18, 16, 10))
+    assert [x.start for x, _, _ in windows] == [0, 2] and windows[0] == (slice(0, 16), slice(0, 16), slice(0, 10))
+    assert maps.averaged(np.array([1.0, 3.0]), windows, (18, 16, 10))[:, 0, 0].tolist() == [1, 1, *[2] * 14, 3, 3]
+
+
+def test_changes_of_weights_by_hand() -> None:
+    first = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 3.0]])  # mean (2, 1)
+    assert maps.change_with_image(first).tolist() == pytest.approx([2**0.5, 2**0.5, 2.0])
+    assert maps.change_with_architecture(first, torch.zeros(3, 2)).tolist() == pytest.approx([1.0, 3.0, 13**0.5])
+
+
+def test_a_map_says_how_it_goes_with_the_foreground(finished: Finished) -> None:
+    facts = maps.facts_of(np.array([1.0, 2.0, 4.0]), np.array([0.0, 0.25, 0.5]))
+    assert facts == {"mean_with_foreground": 3.0, "mean_without_foreground": 1.0, "spearman_with_share": 1.0}
+    assert maps.facts_of(np.ones(2), np.ones(2))["spearman_with_share"] is None
+    record = finished.result("maps/maps")
+    assert record["equation_7"]["mean_with_foreground"] > 0 and record["windows"] >= record["windows_with_foreground"]
+    assert (finished.folder / "out" / "maps" / "maps.png").read_bytes().startswith(b"\x89PNG")

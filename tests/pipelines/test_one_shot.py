@@ -1,0 +1,186 @@
+"""Searches under budgets on tiny phantoms: what they write, that a break leaves no trace, what they refuse."""
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monai_nas.architecture import Architecture
+from monai_nas.compute import Compute, choose_compute
+from monai_nas.errors import UserError
+from monai_nas.files import load_tensors, read_json
+from monai_nas.networks import build_network
+from monai_nas.pipelines import one_shot as module
+from monai_nas.pipelines.budget_costs import cost_of_kind
+from monai_nas.pipelines.budget_search import BudgetSearch
+from monai_nas.pipelines.one_shot import search_within_budgets, split_for_ranking
+from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS, grid_plan, paper_grid_plan
+from monai_nas.pipelines.supernet_run import space_of
+from monai_nas.plans.fingerprint import measure_fingerprint
+from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.strategies.budget import parse_budget
+from monai_nas.tasks.splits import training_cases
+from monai_nas.tasks.task import load_task
+
+COMPUTE: Compute = choose_compute(low_precision=False, device="cpu")
+SMALL, LARGE = parse_budget("parameters=12K", 0.2), parse_budget("parameters=30K", 0.2)
+
+
+@pytest.fixture(scope="module")
+def plan(phantoms: Path) -> Plan:
+    """A plan so small that a step takes a fraction of a second: a grid of two levels."""
+    task = load_task(None, phantoms)
+    measured = make_plan(task, measure_fingerprint(training_cases(phantoms), task))
+    return dataclasses.replace(measured, width=4, patch_size=(16, 16, 16), strides=((2, 2, 2), (2, 2, 2)))
+
+
+@pytest.fixture(autouse=True)
+def little_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = dataclasses.replace(ONE_SHOT_PRESETS["cpu"], num_finalists=2, fine_tuning_steps=3)
+    monkeypatch.setattr(module, "one_shot_preset_named", lambda name: values)
+
+
+def run(data: Path, out: Path, plan: Plan | None, **changes: Any) -> None:
+    arguments: dict[str, Any] = {
+        "task": load_task(None, data),
+        "budgets": [SMALL, LARGE],
+        "supernet": None,
+        "plan": plan,
+        "seed": 3,
+        "minutes": None,
+        "epochs": 2,
+        "fold": None,
+        "compute": COMPUTE,
+        "num_candidates": 4,
+    }
+    search_within_budgets(data, out, **(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def finished(phantoms: Path, plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("one_shot") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        values = dataclasses.replace(ONE_SHOT_PRESETS["cpu"], num_finalists=2, fine_tuning_steps=3)
+        patch.setattr(module, "one_shot_preset_named", lambda name: values)
+        run(phantoms, out, plan)
+    return out
+
+
+def test_each_budget_has_a_run_that_a_bundle_can_be_made_of(finished: Path, plan: Plan) -> None:
+    for folder, budget in ((finished / "budget_1", SMALL), (finished / "budget_2", LARGE)):
+        architecture = Architecture.load(folder / "architecture.json")
+        definition = read_json(folder / "network.json")
+        assert definition.pop("_target_") == "monai_nas.networks.build_network"
+        network = build_network(**definition)
+        network.load_state_dict(load_tensors(folder / "model.pt"))
+        count = sum(parameter.numel() for parameter in network.parameters())
+        facts = read_json(folder / "run.json")
+        assert budget.contains(count) and facts["cost"] == facts["num_parameters"] == count
+        assert facts["strategy"] == "hypersegnas" and facts["budget"] == str(budget)
+        assert Plan.load(folder / "plan.json") == plan and (folder / "folds.json").exists()
+        assert (folder / "history.csv").read_text().startswith("epoch,loss")
+        record = read_json(folder / "candidates.json")
+        assert len(record["costs"]) == 4 and all(map(budget.contains, record["costs"]))
+        assert architecture.to_record() in record["architectures"]
+    rows = list(csv.DictReader((finished / "pareto.csv").read_text().splitlines()))
+    assert [row["budget"] for row in rows] == [str(SMALL), str(LARGE)]
+    assert float(rows[0]["flops"]) > 0 and float(rows[0]["latency"]) > 0
+
+
+def test_the_chosen_is_the_best_of_the_fine_tuned(finished: Path) -> None:
+    folder = finished / "budget_1"
+    ranking, record = read_json(folder / "ranking.json"), read_json(folder / "candidates.json")
+    assert len(ranking["inherited"]) == 4 and len(ranking["fine_tuned"]) == 2
+    best = max(ranking["fine_tuned"], key=lambda index: ranking["fine_tuned"][index])
+    assert read_json(folder / "architecture.json") == record["architectures"][int(best)]
+    assert (folder / "model.pt").read_bytes() == (folder / "finalists" / f"{int(best):04d}" / "model.pt").read_bytes()
+
+
+def test_a_break_at_any_stage_leaves_no_trace(
+    phantoms: Path, plan: Plan, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut after the supernet, after two rankings, and after the first fine-tuning: the same bytes in the end."""
+    whole = BudgetSearch._score
+    left = 0
+
+    def score(self: BudgetSearch, *arguments: Any) -> float:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    out = tmp_path / "run"
+    for allowed in (0, 2, 3, 4):
+        left = allowed
+        monkeypatch.setattr(BudgetSearch, "_score", score)
+        with pytest.raises(KeyboardInterrupt):
+            run(phantoms, out, plan)
+    monkeypatch.setattr(BudgetSearch, "_score", whole)
+    run(phantoms, out, plan)
+    for name in ("architecture.json", "network.json", "model.pt", "history.csv", "candidates.json", "ranking.json"):
+        for folder in ("budget_1", "budget_2"):
+            assert (out / folder / name).read_bytes() == (finished / folder / name).read_bytes(), name
+
+
+def test_a_trained_supernet_answers_another_budget(
+    phantoms: Path, plan: Plan, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "train_supernet", None)  # would be called if the trained one were not taken
+    out = tmp_path / "run"
+    run(phantoms, out, None, supernet=finished, budgets=[SMALL])
+    assert (out / "model.pt").read_bytes() == (finished / "budget_1" / "model.pt").read_bytes()
+    assert read_json(out / "run.json")["budget"] == str(SMALL)
+    with pytest.raises(UserError, match=r"folds\.json.*--fold"):
+        run(phantoms, tmp_path / "other", None, supernet=finished, budgets=[SMALL], fold=0)
+    with pytest.raises(UserError, match=r"plan\.json.*leave --plan out"):
+        other = dataclasses.replace(plan, width=8)
+        run(phantoms, tmp_path / "other", other, supernet=finished, budgets=[SMALL])
+
+
+def test_a_budget_out_of_reach_names_the_reach(phantoms: Path, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="out of reach: networks of this grid take"):
+        run(phantoms, tmp_path / "run", None, supernet=finished, budgets=[parse_budget("parameters=1", 0.05)])
+
+
+def test_without_a_supernet_one_has_to_be_trained(phantoms: Path, plan: Plan, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"supernet\.pt: no such file"):
+        run(phantoms, tmp_path / "run", None, supernet=finished / "budget_1", budgets=[SMALL])
+
+
+def test_judges_do_not_teach(phantoms: Path) -> None:
+    cases = training_cases(phantoms)
+    teachers, judges = split_for_ranking(cases)
+    assert len(teachers) == 8 and len(judges) == 2 and not set(teachers) & set(judges)
+
+
+@pytest.mark.parametrize("kind", ["train_memory", "inference_memory", "flops", "parameters", "latency"])
+def test_more_paths_cost_more(plan: Plan, kind: str) -> None:
+    space = space_of(plan)
+    cost = cost_of_kind(kind, plan, COMPUTE)
+    names = [decision.name for decision in space.decisions]
+    full = space.create(dict.fromkeys(names, "conv_3x3x3"))
+    straight = space.create(dict.fromkeys(names, "zero") | {name: "identity" for name in names if name.endswith("0-0")})
+    assert cost(full) > cost(straight) > 0
+
+
+def test_plans_of_grids(plan: Plan) -> None:
+    rules = dataclasses.replace(plan, patch_size=(40, 56, 40), strides=((2, 2, 2),) * 3)
+    assert (grid_plan(rules).patch_size, grid_plan(rules).strides) == ((48, 64, 48), ((2, 2, 2),) * 4)
+    thick = dataclasses.replace(plan, patch_size=(96, 96, 20), strides=((2, 2, 1), (2, 2, 2)))
+    assert (grid_plan(thick).patch_size, grid_plan(thick).strides) == ((96, 96, 24), ((2, 2, 1), *((2, 2, 2),) * 3))
+    paper = paper_grid_plan(plan)
+    assert (paper.patch_size, paper.batch_size, paper.width, len(paper.strides)) == ((96, 96, 96), 8, 32, 4)
+
+
+def test_the_papers_values() -> None:
+    paper = ONE_SHOT_PRESETS["paper"]
+    assert (paper.steps, paper.num_candidates, paper.num_finalists, paper.fine_tuning_steps) == (
+        180_000,
+        2000,
+        10,
+        5000,
+    )
+    assert round(paper.steps * paper.supernet.annealing_share) == 20_000 and paper.supernet.law == "coin"

@@ -1,0 +1,75 @@
+"""Sampling within a budget, against costs in closed form."""
+
+import numpy as np
+import pytest
+
+from monai_nas.architecture import Architecture
+from monai_nas.errors import UserError
+from monai_nas.spaces import TopologySpace
+from monai_nas.strategies.budget import Budget
+from monai_nas.strategies.within_budget import CostEstimate, reach, sample_within
+
+SPACE = TopologySpace(num_blocks=4, num_levels=3)
+PRICE = np.array([1.0, 10.0])  # of a skip connection and of a convolution
+
+
+def linear_cost(architecture: Architecture) -> float:
+    matrix = SPACE.matrix(architecture)  # (L, E, O)
+    return float((matrix * PRICE).sum()) + 5.0
+
+
+def bent_cost(architecture: Architecture) -> float:
+    """A cost that no linear estimate gets right."""
+    return linear_cost(architecture) ** 1.2
+
+
+def sample(cost: float, tolerance: float = 0.05, count: int = 12, seed: int = 0) -> dict[Architecture, float]:
+    budget = Budget("parameters", cost, tolerance)
+    return sample_within(SPACE, bent_cost, budget, count=count, rng=np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("limit", [60.0, 200.0, 500.0])
+def test_samples_lie_in_the_band_and_differ(limit: float) -> None:
+    found = sample(limit)
+    assert len(found) == 12
+    assert all(0.95 * limit <= cost <= limit for cost in found.values())
+    assert all(cost == bent_cost(architecture) for architecture, cost in found.items())
+    assert all(SPACE.contains(architecture) for architecture in found), "canonical members of the space"
+
+
+def test_the_band_is_filled_to_both_ends() -> None:
+    costs = sorted(sample(400.0, tolerance=0.2, count=50).values())
+    assert costs[0] < 340.0 and costs[-1] > 380.0
+
+
+def test_same_seed_same_sample() -> None:
+    assert sample(200.0) == sample(200.0)
+    assert sample(200.0) != sample(200.0, seed=1)
+
+
+def test_out_of_reach_names_the_reach() -> None:
+    least, greatest = reach(SPACE, bent_cost)
+    assert least == pytest.approx(bent_cost_of(paths=4, conv=0)) and greatest == pytest.approx(bent_cost_of(28, 28))
+    for limit in (0.9 * least, 1.2 * greatest):
+        with pytest.raises(UserError, match=f"take {least:.3g} to {greatest:.3g}".replace("+", r"\\+")):
+            sample(limit)
+
+
+def bent_cost_of(paths: int, conv: int) -> float:
+    return float((paths - conv + 10 * conv + 5) ** 1.2)
+
+
+def test_a_band_with_few_members_gives_those() -> None:
+    tiny = TopologySpace(num_blocks=1, num_levels=2)
+    budget = Budget("parameters", 1.0, 0.5)
+    found = sample_within(tiny, tiny.alive, budget, count=9, rng=np.random.default_rng(0))
+    assert 0 < len(found) <= sum(tiny.alive(architecture) == 1 for architecture in tiny.enumerate()) == 8
+    assert set(found.values()) == {1}
+
+
+def test_the_estimate_of_a_linear_cost_is_exact() -> None:
+    estimate = CostEstimate(SPACE, linear_cost, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        architecture = SPACE.sample(rng)
+        assert estimate(architecture) == pytest.approx(linear_cost(architecture), rel=1e-6)
