@@ -9,12 +9,15 @@ import torch
 from torch import nn
 
 from monai_nas.architecture import Architecture
+from monai_nas.benchmarks.step_memory import DrawnNetwork
 from monai_nas.compute import Compute
 from monai_nas.cost import Calibration, LiveBytes, inference_memory, memory_text, training_memory
 from monai_nas.errors import UserError
 from monai_nas.files import write_json
 from monai_nas.networks import build_network
 from monai_nas.spaces import CellUNetSpace
+from monai_nas.spaces.cell_unet import CELL_TYPES
+from monai_nas.supernets import CellUNetSupernet, sample_two_operations
 from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
 
 SIZE = (8, 8, 16)
@@ -175,6 +178,18 @@ def test_predicted_training_in_two_dimensions_is_the_measured() -> None:
     network = compute.place(network_of(ARCHITECTURES[0], 1, dims=2), 2)
     predicted = training_memory(network, 1, (16, 24), 2, compute=compute)
     assert predicted == measured_training(network, 1, (16, 24), compute)
+
+
+def test_code_may_read_tables_that_are_real() -> None:
+    """A supernet reads which operations are drawn."""
+    space = CellUNetSpace(num_nodes=2)
+    supernet = CellUNetSupernet(space, in_channels=1, out_channels=3, width=4, strides=STRIDES)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.zeros(len(space.edges), len(space.operations))
+    drawn = DrawnNetwork(supernet, {name: sample_two_operations(logits, 1.0, generator) for name in CELL_TYPES})
+    compute = compute_in(torch.float32)
+    predicted = training_memory(compute.place(drawn), 1, SIZE, 2, compute=compute)
+    assert predicted == measured_training(drawn, 1, SIZE, compute)
 
 
 def test_training_of_large_weights_counts_the_update() -> None:

@@ -56,7 +56,7 @@ def test_a_wrong_command_would_be_seen() -> None:
 
 
 def test_the_readme_shows_the_whole_flow() -> None:
-    shown = [arguments[0] for arguments in calls(README, "monai-nas")]
+    shown = dict.fromkeys(arguments[0] for arguments in calls(README, "monai-nas"))  # in order, each once
     assert [verb for verb in shown if verb in ("check", "plan", "search", "predict", "evaluate")] == [
         "check",
         "plan",

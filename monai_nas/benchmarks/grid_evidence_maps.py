@@ -1,6 +1,8 @@
 """Where the channel weights of a MAN change: figure 6 of HyperSegNAS (Peng et al. 2022, equations 6 and 7)."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from scipy import stats
 from torch import Tensor
 
 from monai_nas.architecture import Architecture
+from monai_nas.benchmarks.evidence_table import interval_95
 from monai_nas.benchmarks.grid_evidence_study import SEED, GridStudy, Record
 from monai_nas.compute import Compute
 from monai_nas.export.figures import drawing_style, picture_bytes
@@ -30,36 +33,55 @@ Array = npt.NDArray[Any]
 Window = tuple[slice, slice, slice]
 
 
+@dataclass(frozen=True)
+class Changes:
+    """How channel weights change over the windows of one case."""
+
+    windows: Sequence[Window]
+    values: tuple[Array, Array]  # of equations 6 and 7, one number a window
+    share: Array  # of foreground in each window
+
+
 def draw_maps(study: GridStudy) -> Record:
-    """Draw figure 6 for the first case kept out, with the MAN of the variant that keeps it; return what it shows.
+    """Draw figure 6 for the first case kept out, with the MAN of the variant that keeps it; return what all cases show.
 
     The architectures are those a quarter and three quarters up the list of table 1.
     """
-    item, names = study.held[0], study.architectures("table1/architectures")
-    pair = names[len(names) // 4], names[3 * len(names) // 4]
-    windows = windows_of(item["image"].shape[1:])
-    weights = [
-        channel_weights(study.supernet("kept"), architecture, item["image"], windows, study.compute)
-        for architecture in pair
-    ]
-    changes = change_with_image(weights[0]), change_with_architecture(*weights)
-    label = item["label"][0].numpy()
-    maps = [averaged(change, windows, label.shape) for change in changes]
-    picture = study.out / "maps" / "maps.png"
+    searcher, listed = study.supernet("kept"), study.architectures("table1/architectures")
+    pair = listed[len(listed) // 4], listed[3 * len(listed) // 4]
+    cases = [changes_of(searcher, pair, item, study.compute) for item in study.held]
+    shown, picture = study.held[0], study.out / "maps" / "maps.png"
+    image, label = shown["image"][0].numpy(), shown["label"][0].numpy()
+    maps = [averaged(values, cases[0].windows, label.shape) for values in cases[0].values]
     with drawing_style(picture):
-        figure = maps_figure(item["image"][0].numpy(), label, maps, study.task.labels[1:])
+        figure = maps_figure(image, label, maps, study.task.labels[1:], study.plan.spacing_mm)
         write_atomic(picture, picture_bytes(figure, "png", DOTS_PER_INCH))
-    share = np.array([(label[window] > 0).mean() for window in windows])
     return {
-        "case": item["name"],
+        "picture": shown["name"],
+        "cases": len(cases),
         "seed": SEED,
         "architectures": [architecture.to_record() for architecture in pair],
-        "window": [part.stop - part.start for part in windows[0]],
+        "window": WINDOW,
         "stride": STRIDE,
-        "windows": len(windows),
-        "windows_with_foreground": int((share > 0).sum()),
-        **{f"equation_{6 + place}": facts_of(change, share) for place, change in enumerate(changes)},
+        **{f"equation_{6 + place}": facts_of([(case.values[place], case.share) for case in cases]) for place in (0, 1)},
     }
+
+
+def changes_of(
+    searcher: OneShot, pair: tuple[Architecture, Architecture], item: Mapping[str, Any], compute: Compute
+) -> Changes:
+    """Return equation 6 with the first architecture, and equation 7 with both, for the windows of a case.
+
+    Args:
+        searcher: of a variant with a MAN.
+        pair: of its space.
+        item: "image" (C, H, W, D) and "label" (1, H, W, D).
+        compute: where and in which number format.
+    """
+    windows = windows_of(item["image"].shape[1:])
+    one, other = (channel_weights(searcher, architecture, item["image"], windows, compute) for architecture in pair)
+    share = np.array([float((item["label"][0][window] > 0).float().mean()) for window in windows])
+    return Changes(windows, (change_with_image(one), change_with_architecture(one, other)), share)
 
 
 def windows_of(shape: Sequence[int]) -> list[Window]:
@@ -105,17 +127,27 @@ def averaged(values: Array, windows: Sequence[Window], shape: Sequence[int]) -> 
     return total / count
 
 
-def facts_of(change: Array, share: Array) -> Record:
-    """Return how a window's change goes with its share of foreground; None where there is nothing to compare."""
-    groups = {"with_foreground": change[share > 0], "without_foreground": change[share == 0]}
-    varies = np.ptp(share) > 0 and np.ptp(change) > 0
+def facts_of(cases: Sequence[tuple[Array, Array]]) -> Record:
+    """Return how the change of windows goes with their share of foreground, as means over cases.
+
+    Args:
+        cases: change and share of the windows of each. One whose windows all have foreground, or none, or the same
+            value, is left out where there is nothing to compare.
+    """
+    groups = {"with_foreground": [c[s > 0] for c, s in cases], "without_foreground": [c[s == 0] for c, s in cases]}
+    means = {f"mean_{name}": [float(group.mean()) for group in found if group.size] for name, found in groups.items()}
+    varied = [(change, share) for change, share in cases if np.ptp(change) > 0 and np.ptp(share) > 0]
+    rhos = [float(stats.spearmanr(change, share).statistic) for change, share in varied]
     return {
-        **{f"mean_{name}": float(group.mean()) if group.size else None for name, group in groups.items()},
-        "spearman_with_share": float(stats.spearmanr(change, share).statistic) if varies else None,
+        **{name: statistics.fmean(values) if values else None for name, values in means.items()},
+        "spearman_with_share": statistics.fmean(rhos) if rhos else None,
+        "spearman_interval_95": interval_95(rhos),
     }
 
 
-def maps_figure(image: Array, label: Array, maps: Sequence[Array], classes: Sequence[str]) -> "Figure":
+def maps_figure(
+    image: Array, label: Array, maps: Sequence[Array], classes: Sequence[str], spacing_mm: Sequence[float]
+) -> "Figure":
     """Return a figure with a row for each plane: the image, its labels, and both maps.
 
     Args:
@@ -123,6 +155,7 @@ def maps_figure(image: Array, label: Array, maps: Sequence[Array], classes: Sequ
         label: likewise, 0 for the background; slices are cut where it has the largest area.
         maps: of equations 6 and 7, likewise.
         classes: names of the label values 1, 2, ...
+        spacing_mm: of the voxels.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
@@ -159,8 +192,8 @@ def maps_figure(image: Array, label: Array, maps: Sequence[Array], classes: Sequ
             if axis == PLANES[-1][1]:
                 figure.colorbar(shown, ax=panel, location="bottom", shrink=0.9)
         for panel, title in zip(row, titles, strict=True):
-            panel.set_xticks([])
-            panel.set_yticks([])
+            panel.set(xticks=[], yticks=[], aspect=spacing_mm[others[1]] / spacing_mm[others[0]])
+            panel.spines[:].set_visible(False)
             if axis == PLANES[0][1]:
                 panel.set_title(title)
         row[0].set_ylabel(plane)

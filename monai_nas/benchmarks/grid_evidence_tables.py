@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from monai_nas.benchmarks.evidence_table import interval_95
@@ -25,6 +26,7 @@ CONVENTIONS = {
     "difference": "chosen minus the other, by pair; a pair has one seed",
 }
 
+Array = npt.NDArray[Any]
 Read = Callable[[str], Record | None]
 
 
@@ -63,27 +65,42 @@ def ranks(first: Sequence[float], second: Sequence[float]) -> dict[str, Any] | N
     count = pairs.shape[1]
     if count < LEAST or not _varies(pairs):
         return None
-    rng = np.random.default_rng(0)
-    samples = [pairs[:, chosen] for chosen in rng.integers(count, size=(RESAMPLES, count))]
-    found = np.array([_rank_correlations(sample) for sample in samples if _varies(sample)])
-    tau, rho = _rank_correlations(pairs)
-    low, high = np.percentile(found, [2.5, 97.5], axis=0)
+    chosen = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+    samples = pairs[:, chosen].swapaxes(0, 1)  # (samples, 2, architectures)
+    samples = samples[_varies(samples)]
+    tau, rho = kendall(pairs), spearman(pairs)
     return {
         "architectures": count,
-        "kendall": tau,
-        "kendall_95": [float(low[0]), float(high[0])],
-        "spearman": rho,
-        "spearman_95": [float(low[1]), float(high[1])],
+        "kendall": float(tau),
+        "kendall_95": np.percentile(kendall(samples), [2.5, 97.5]).tolist(),
+        "spearman": float(rho),
+        "spearman_95": np.percentile(spearman(samples), [2.5, 97.5]).tolist(),
     }
 
 
-def _varies(pairs: np.ndarray[Any, Any]) -> bool:
-    return bool((np.ptp(pairs, axis=1) > 0).all())
+def kendall(pairs: Array) -> Array:
+    """Return Kendall's tau-b of (..., 2, n): the cosine between the signs of all differences."""
+    return _cosine(np.sign(pairs[..., :, None] - pairs[..., None, :]).reshape(*pairs.shape[:-1], -1))
 
 
-def _rank_correlations(pairs: np.ndarray[Any, Any]) -> tuple[float, float]:
-    tau = stats.kendalltau(*pairs, method="asymptotic").statistic  # the method is that of a p-value, which is not used
-    return float(tau), float(stats.spearmanr(*pairs).statistic)
+def spearman(pairs: Array) -> Array:
+    """Return Spearman's rho of (..., 2, n): the cosine between the centred ranks."""
+    ranked = stats.rankdata(pairs, axis=-1)
+    return _cosine(ranked - ranked.mean(axis=-1, keepdims=True))
+
+
+def _cosine(vectors: Array) -> Array:
+    """Return the cosine between both vectors of (..., 2, m)."""
+    first, second = vectors[..., 0, :], vectors[..., 1, :]
+    lengths = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    cosine: Array = (first * second).sum(axis=-1) / lengths
+    return cosine
+
+
+def _varies(pairs: Array) -> Array:
+    """Return whether neither score of (..., 2, n) is the same for all."""
+    varies: Array = (np.ptp(pairs, axis=-1) > 0).all(axis=-1)
+    return varies
 
 
 def _variant(read: Read, variant: Assistant) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from monai.networks.nets.dints import Cell, DiNTS, TopologySearch
 from rich.progress import track
+from torch import nn
 
 from monai_nas.benchmarks.sampling_cost import patch_size
 from monai_nas.benchmarks.step_memory import CLASSES
@@ -81,13 +82,13 @@ class Training:
     """A network that is trained."""
 
     compute: Compute
-    optimizer: torch.optim.Optimizer
+    network: nn.Module  # with the MAN, if there is one
     step: Callable[[int], object]  # does the step of a number, and returns when it is done, also on a GPU
 
     @property
     def num_parameters(self) -> int:
-        """Those that are trained."""
-        return sum(weight.numel() for group in self.optimizer.param_groups for weight in group["params"])
+        """Those that are trained; each takes 4 bytes, its moments 8, and its gradient 4 more."""
+        return sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
 
 
 def sampled_training(setting: Setting, *, low_precision: bool, assisted: bool = False) -> Training:
@@ -113,7 +114,7 @@ def sampled_training(setting: Setting, *, low_precision: bool, assisted: bool = 
     )
     fill_moments(strategy.optimizer)
     batch = setting.noise()
-    return Training(compute, strategy.optimizer, lambda step: strategy.step(SearchBatch(step, batch, None)))
+    return Training(compute, strategy.parts, lambda step: strategy.step(SearchBatch(step, batch, None)))
 
 
 def monai_training(setting: Setting, *, cell: type[Cell] = Cell, channels_last: bool = False) -> Training:
@@ -143,7 +144,7 @@ def monai_training(setting: Setting, *, cell: type[Cell] = Cell, channels_last: 
         optimizer.step()
         return float(value.detach())  # waits for a GPU
 
-    return Training(compute, optimizer, step)
+    return Training(compute, network, step)
 
 
 def fill_moments(optimizer: torch.optim.Optimizer) -> None:
@@ -242,12 +243,12 @@ def compare(measured: dict[str, dict[str, Any]], comparison: Comparison) -> dict
 
 
 def smallest_patch(levels: int) -> int:
-    """Return the voxels an axis of which the coarsest level has three.
+    """Return the voxels an axis of which the coarsest level, and the MAN, which ends at an eighth, have three.
 
     MONAI normalises no single voxel, and over two voxels the gradient of a bfloat16 convolution reads memory that
     nobody wrote (torch 2.13 on processors with AVX-512): it may be NaN.
     """
-    return 3 * 2**levels
+    return 3 * 2 ** max(3, levels)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -40,7 +40,7 @@ class DrawnNetwork(nn.Module):
 
 
 def estimates(bytes_per_value: int, num_draws: int, seed: int) -> list[float]:
-    """Return what autograd keeps in steps of the alphas, the larger kind, by :mod:`monai_nas.cost`, in bytes a unit."""
+    """Return the predicted peak of live tensors in steps of the alphas, the larger kind, in bytes a unit."""
     with torch.device("meta"):
         supernet = CellUNetSupernet(
             CellUNetSpace(), in_channels=1, out_channels=CLASSES, width=WIDTH, strides=STRIDES

@@ -1,17 +1,17 @@
 """How candidates are compared: the Dice of each on the same foreground regions, in one process."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from monai.inferers.inferer import SlidingWindowInferer
-from monai.metrics import compute_dice
-from monai.networks import one_hot
 from monai.transforms.utils import generate_spatial_bounding_box
 from torch import Tensor
 
 from monai_nas.compute import Compute
+from monai_nas.metrics import dice
 from monai_nas.plans.plan import Plan
 
 REGION_MM = 192.0  # at most, of a foreground region (hypersegnas.txt, section 4)
@@ -32,15 +32,13 @@ def regions_dice(
         compute: where to run.
     """
     inferer = SlidingWindowInferer(roi_size=plan.patch_size, overlap=OVERLAP, mode="gaussian")
-    scores = []
+    num_classes, scores = plan.task.num_classes, list[float]()
     with torch.inference_mode(), compute.autocast():
         for region in regions:
             logits = torch.as_tensor(inferer(compute.place(region["image"][None]), network))
-            found = one_hot(logits.argmax(dim=1, keepdim=True).cpu(), plan.task.num_classes)
-            truth = one_hot(region["label"][None].long(), plan.task.num_classes)
-            dice = compute_dice(found, truth, include_background=False)  # (1, K - 1), NaN: class in neither
-            if not bool(dice.isnan().all()):
-                scores.append(float(dice.nanmean()))
+            classes = logits[0].argmax(dim=0).cpu().numpy()
+            known = [score for score in dice(classes, region["label"][0].numpy(), num_classes) if not math.isnan(score)]
+            scores += [statistics.fmean(known)] if known else []
     return statistics.fmean(scores) if scores else 0.0
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from monai_nas.data.transforms import augmentation, rotated_and_flipped_crop
 from monai_nas.errors import UserError
 from monai_nas.plans.plan import Plan
-from monai_nas.plans.rules import stride_product
+from monai_nas.plans.rules import BROKEN_FIRST_EXTENT, stride_product
 from monai_nas.strategies import OneShotConfig
 from monai_nas.tasks.task import SegTask
 from monai_nas.training import segmentation_loss
@@ -37,11 +37,13 @@ def grid_plan(plan: Plan) -> Plan:
     """Return the plan with one stride for each level of a grid, the first of them the stem's.
 
     The plan's strides come first; where they are fewer than the levels, the last one is repeated. The patch grows to
-    multiples of their product: it still holds what it held, and scans that are smaller are padded.
+    multiples of their product: it still holds what it held, and scans that are smaller are padded. Its first axis keeps
+    three voxels at the coarsest level, as two, there or above, would be more than 16 bits can take (decision 0004).
     """
     strides = (*plan.strides, *[plan.strides[-1]] * (NUM_LEVELS - len(plan.strides)))[:NUM_LEVELS]
     unit = stride_product(strides)
     x, y, z = (-(-length // step) * step for length, step in zip(plan.patch_size, unit, strict=True))
+    x = max(x, (BROKEN_FIRST_EXTENT + 1) * unit[0])
     reasons = dict(plan.reasons) | {
         "strides": f"those of the rules, the last repeated: {NUM_LEVELS} levels of a grid, the first behind a stem.",
         "patch_size": f"{x}x{y}x{z} voxels: that of the rules, in multiples of the strides' product {unit}.",

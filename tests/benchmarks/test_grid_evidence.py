@@ -264,10 +264,31 @@ def test_changes_of_weights_by_hand() -> None:
     assert maps.change_with_architecture(first, torch.zeros(3, 2)).tolist() == pytest.approx([1.0, 3.0, 13**0.5])
 
 
-def test_a_map_says_how_it_goes_with_the_foreground(finished: Finished) -> None:
-    facts = maps.facts_of(np.array([1.0, 2.0, 4.0]), np.array([0.0, 0.25, 0.5]))
-    assert facts == {"mean_with_foreground": 3.0, "mean_without_foreground": 1.0, "spearman_with_share": 1.0}
-    assert maps.facts_of(np.ones(2), np.ones(2))["spearman_with_share"] is None
+def test_maps_say_how_they_go_with_the_foreground(finished: Finished) -> None:
+    one = np.array([1.0, 2.0, 4.0]), np.array([0.0, 0.25, 0.5])
+    other = np.array([9.0, 5.0, 7.0]), np.array([0.5, 1.0, 0.75])  # foreground everywhere, against the order
+    facts = maps.facts_of([one, other])
+    assert (facts["mean_with_foreground"], facts["mean_without_foreground"]) == (5.0, 1.0)
+    assert facts["spearman_with_share"] == 0.0 and facts["spearman_interval_95"] == pytest.approx(
+        [-12.706205, 12.706205]
+    )
+    assert maps.facts_of([(np.ones(2), np.ones(2))])["spearman_with_share"] is None
     record = finished.result("maps/maps")
-    assert record["equation_7"]["mean_with_foreground"] > 0 and record["windows"] >= record["windows_with_foreground"]
+    assert record["equation_7"]["mean_with_foreground"] > 0 and record["cases"] == 2
     assert (finished.folder / "out" / "maps" / "maps.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_changes_are_those_of_the_man_on_the_window(finished: Finished, phantoms: Path) -> None:
+    study = GridStudy(phantoms, finished.folder / "runs", finished.folder / "out", COUNTS)
+    searcher, pair = study.supernet("kept"), study.architectures("table1/architectures")[:2]
+    image = torch.rand(1, 20, 16, 16, generator=torch.Generator().manual_seed(0))
+    item = {"image": image, "label": (image > 0.9).to(torch.uint8)}
+    found = maps.changes_of(searcher, (pair[0], pair[1]), item, study.compute)
+    assert searcher.hypernet is not None and len(found.windows) == 2
+    with torch.inference_mode(), study.compute.autocast():
+        weights = [
+            searcher.hypernet(study.compute.place(image[None, :, 4:20]), searcher.supernet.one_hot(one)["paths"])
+            for one in pair
+        ]
+    assert found.values[1][1] == pytest.approx(float((weights[0] - weights[1]).norm()), rel=0.02)
+    assert found.share[1] == pytest.approx(float((image[:, 4:20] > 0.9).float().mean()))

@@ -171,6 +171,8 @@ def test_plans_of_grids(plan: Plan) -> None:
     assert (grid_plan(rules).patch_size, grid_plan(rules).strides) == ((48, 64, 48), ((2, 2, 2),) * 4)
     thick = dataclasses.replace(plan, patch_size=(96, 96, 20), strides=((2, 2, 1), (2, 2, 2)))
     assert (grid_plan(thick).patch_size, grid_plan(thick).strides) == ((96, 96, 24), ((2, 2, 1), *((2, 2, 2),) * 3))
+    small = dataclasses.replace(plan, patch_size=(24, 24, 24), strides=((2, 2, 2),) * 3)
+    assert grid_plan(small).patch_size == (48, 32, 32), "the first axis keeps three voxels at the coarsest level"
     paper = paper_grid_plan(plan)
     assert (paper.patch_size, paper.batch_size, paper.width, len(paper.strides)) == ((96, 96, 96), 8, 32, 4)
 

@@ -1,0 +1,125 @@
+"""The summary of the evidence on grids against scipy and numbers worked by hand, and the page at every state."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings
+from monai_nas.benchmarks.grid_evidence_tables import kendall, ranks, spearman, summarize
+from monai_nas.benchmarks.grid_evidence_units import repeated
+from monai_nas.export.tables import BLOCK, fill_tables
+from monai_nas.files import write_json
+
+PAGE = Path(__file__).parents[2] / "docs" / "hypersegnas.md"
+MIB = 1024**2
+
+
+def test_rank_correlations_are_scipys_with_and_without_ties() -> None:
+    rng = np.random.default_rng(0)
+    samples = np.concatenate([rng.random((5, 2, 24)), rng.integers(5, size=(5, 2, 24))])
+    assert kendall(samples) == pytest.approx([stats.kendalltau(*sample).statistic for sample in samples])
+    assert spearman(samples) == pytest.approx([stats.spearmanr(*sample).statistic for sample in samples])
+
+
+def test_ranks_by_hand() -> None:
+    found = ranks([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0])  # five of six pairs agree; squared differences: 2
+    assert found is not None and found["architectures"] == 4
+    assert found["kendall"] == pytest.approx((5 - 1) / 6) and found["spearman"] == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert -1 <= found["kendall_95"][0] < found["kendall"] < found["kendall_95"][1] <= 1
+    assert found == ranks([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0])
+    assert ranks([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) is None and ranks([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]) is None
+
+
+def test_the_interval_is_narrower_for_more_architectures() -> None:
+    rng = np.random.default_rng(1)
+    widths = []
+    for count in (8, 48):
+        scores = rng.random(count)
+        found = ranks(scores, scores + rng.normal(0, 0.3, count))  # type: ignore[arg-type]
+        assert found is not None and found["kendall_95"][0] <= found["kendall"] <= found["kendall_95"][1]
+        widths.append(found["kendall_95"][1] - found["kendall_95"][0])
+    assert widths[1] < widths[0] / 1.5
+
+
+def write_all(out: Path, settings: GridSettings, parts: tuple[str, ...]) -> None:
+    """Write made-up results of these parts."""
+
+    def training(name: str, dice: float) -> None:
+        facts = {"steps": 600, "num_parameters": 2_000_000, "train_memory_bytes": 80 * MIB, "dice_of_fold": dice}
+        write_json(out / f"{name}.json", facts)
+
+    drawn: Any = {
+        part: {"train_memory_bytes": [(50 + index) * MIB for index in range(count)]}
+        for part, count in (("table1", settings.scored), ("correlation", settings.correlated))
+    }
+    if "table1" in parts:
+        write_json(out / "table1" / "architectures.json", drawn["table1"])
+        for place, variant in enumerate(VARIANTS):
+            write_json(out / "supernets" / f"{variant}.json", {"steps": 100 + place})
+            dice = [0.5 + 0.125 * place + index / 1024 for index in range(settings.scored)]
+            seconds = [0.25] * settings.scored
+            write_json(out / "table1" / f"{variant}.json", {"dice": dice, "seconds_per_volume": seconds})
+        (out / "supernets" / "removed.json").unlink()
+    if "correlation" in parts:
+        write_json(out / "correlation" / "architectures.json", drawn["correlation"])
+        scores = [index / 64 for index in range(settings.correlated)]
+        write_json(out / "correlation" / "estimates.json", {"inherited": scores[::-1], "fine_tuned": scores})
+        for index, score in enumerate(scores):
+            training(f"correlation/trained_{index:02d}", score)
+        for index in repeated(settings.repeated, settings.correlated):
+            training(f"correlation/again_{index:02d}", scores[index])
+    for part, other in (("chosen", "random"), ("published", "dints")):
+        if part in parts:
+            for seed in range(settings.pairs):
+                training(f"{part}/chosen_{seed}", 0.75 + seed / 64)
+                training(f"{part}/{other}_{seed}", 0.5)
+    if "maps" in parts:
+        facts: dict[str, Any] = {
+            "mean_with_foreground": 2.0,
+            "mean_without_foreground": 1.0,
+            "spearman_with_share": 0.5,
+        }
+        facts["spearman_interval_95"] = [0.25, 0.75]
+        write_json(out / "maps" / "maps.json", {"equation_6": facts, "equation_7": facts})
+
+
+ALL = ("table1", "correlation", "chosen", "published", "maps")
+
+
+@pytest.mark.parametrize("parts", [(), ALL[:1], ALL[1:3], ALL], ids=["none", "table1", "some", "all"])
+def test_the_page_shows_what_there_is(parts: tuple[str, ...], tmp_path: Path) -> None:
+    settings, out = GridSettings(), tmp_path / "results" / "hypersegnas"
+    write_all(out, settings, parts)
+    write_json(out / "summary.json", summarize(out, settings))
+    blocks = [block["body"].splitlines() for block in BLOCK.finditer(fill_tables(PAGE.read_text(), tmp_path))]
+    table1, figure3, tau, figure4, chosen, gain, published, _, picture, maps = blocks
+    rows = [len(block) - 2 for block in (table1, figure3, tau, figure4, chosen, gain, published)]
+    assert rows == [5, 12, 4, 24, 2, 1, 2]
+    assert picture == ["*Not there yet: `results/hypersegnas/maps/maps.png`.*"]
+    if "table1" in parts:
+        assert table1[2].startswith("| no MAN | 50.54 | 0.3521 | - | - | 0.25 | 100 |")
+        assert table1[3].startswith("| image only | 63.04 | 0.3521 | 12.5 | 12.5, 12.5 | 0.25 | 101 |")
+        assert table1[5].endswith("| 0.25 | 102 |")  # removed has the supernet of kept
+        assert figure3[13] == "| 12 | 61 | 51.07 | 63.57 | 76.07 | 88.57 | 101.1 |"
+    else:
+        assert table1[2] == "| no MAN | - | - | - | - | - | - |" and figure3[2] == "| 1 | - | - | - | - | - | - |"
+    if "correlation" in parts:
+        assert tau[2].startswith("| inherited - from scratch | 24 | -1 | -1, -1 | -1 | -1, -1 |")
+        assert tau[5].split("|")[2:4] == [" 8 ", " 1 "]
+        assert figure4[3] == "| 2 | 51 | 34.38 | 1.562 | 1.562 | 1.562 |" and figure4[2].endswith("| 0 | - |")
+    else:
+        assert tau[2].endswith("| - | - | - | - | - |")
+    if "chosen" in parts:
+        assert chosen[2].startswith("| chosen | 4 | 77.34 | 2.017 | ") and chosen[2].endswith("| 600 | 80 | 2 |")
+        assert gain[2].startswith("| chosen - random | 4 | 27.34 | 2.017 | ")
+        assert gain[2].endswith("| 25, 26.56, 28.12, 29.69 |")
+    else:
+        assert gain[2] == "| chosen - random | - | - | - | - | - |"
+    assert (
+        (maps[2] == "| equation 6 | 2 | 1 | 0.5 | 0.25, 0.75 |")
+        if "maps" in parts
+        else maps[0].startswith("*Not there yet")
+    )

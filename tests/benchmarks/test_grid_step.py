@@ -1,0 +1,175 @@
+"""The comparison with MONAI's DiNTS search: both sides' grids, their steps, the figures and the limits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.networks.blocks.dints_block import ActiConvNormBlock
+from monai.networks.nets.dints import Cell
+from torch import Tensor, nn
+
+from monai_nas.benchmarks import grid_step as module
+from monai_nas.benchmarks.grid_step import COMPARISONS, TRAININGS, Comparison, Setting, Training, compare, main
+from monai_nas.files import read_json
+
+TINY = Setting(blocks=2, levels=2, width=4, patch=(24, 32, 24), batch=1, steps=1, seed=0, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def trainings() -> dict[str, Training]:
+    """All of them, at a tiny size."""
+    return {name: make(TINY) for name, make in TRAININGS.items()}
+
+
+def last_features(name: str, training: Training) -> dict[int, tuple[int, ...]]:
+    """Return the shapes of what the grid's last block gives in steps of a training, by level."""
+    shapes: dict[int, tuple[int, ...]] = {}
+
+    def note(_: nn.Module, __: Any, levels: list[Any]) -> None:
+        for level, features in enumerate(levels):
+            if isinstance(features, Tensor):
+                shapes[level] = tuple(features.shape)
+            elif features:  # a node of ours that was reached
+                shapes[level] = tuple(features[0].shape)
+
+    network: Any = training.network
+    grid = network.dints_space if name.startswith("monai") else network[0].blocks[-1]
+    handle = grid.register_forward_hook(note)
+    for step in range(6):
+        training.step(step)
+    handle.remove()
+    return shapes
+
+
+@pytest.mark.parametrize("name", ["ours_float32", "monai_two", "monai"])
+def test_both_grids_have_the_same_levels_and_channels(trainings: dict[str, Training], name: str) -> None:
+    assert last_features(name, trainings[name]) == {0: (1, 4, 12, 16, 12), 1: (1, 8, 6, 8, 6)}
+
+
+@pytest.mark.parametrize(("name", "candidates"), [("monai_two", 2), ("monai_two_channels_last", 2), ("monai", 5)])
+def test_monai_s_cells_have_the_candidates_that_are_named(
+    trainings: dict[str, Training], name: str, candidates: int
+) -> None:
+    grid: Any = trainings[name].network.dints_space
+    assert len(grid.cell_tree) == TINY.blocks * 4
+    assert grid.log_alpha_c.shape == (TINY.blocks, 4, candidates)
+    for cell in grid.cell_tree.values():
+        skip, conv, *others = cell.op.ops
+        assert isinstance(skip, nn.Identity) and isinstance(conv, ActiConvNormBlock)
+        assert conv.conv.kernel_size == (3, 3, 3)
+        assert len(others) == candidates - 2
+    assert len(Cell.OPS3D) == 5  # MONAI itself is as it was
+
+
+def test_formats_are_those_that_the_names_say(trainings: dict[str, Training]) -> None:
+    best = module.choose_compute(True, "cpu").dtype
+    types = {name: training.compute.dtype for name, training in trainings.items()}
+    assert types == dict.fromkeys(TRAININGS, torch.float32) | {"ours": best, "ours_assisted": best}
+    last = {name for name, training in trainings.items() if training.compute.channels_last}
+    assert last == {"ours_float32", "ours", "ours_assisted", "monai_two_channels_last"}
+
+
+@pytest.mark.parametrize("name", ["ours_float32", "ours_assisted", "monai_two"])
+def test_a_step_computes_gradients_and_changes_nothing(trainings: dict[str, Training], name: str) -> None:
+    training = trainings[name]
+    before = {key: value.clone() for key, value in training.network.state_dict().items()}
+    touched = []
+    for step in (0, 1, 2, 0):
+        training.step(step)
+        gradients = {key: weight.grad for key, weight in training.network.named_parameters()}
+        touched.append({key for key, gradient in gradients.items() if gradient is not None and gradient.any()})
+    assert all(torch.equal(value, before[key]) for key, value in training.network.state_dict().items())
+    assert touched[0] == touched[3]
+    trained = {key for key, weight in training.network.named_parameters() if weight.requires_grad}
+    if name == "monai_two":
+        assert touched[0] == touched[1] == touched[2] == trained
+        assert {key for key in before if "log_alpha" in key}.isdisjoint(trained)
+    else:
+        assert len({frozenset(keys) for keys in touched}) == 3  # another architecture each step
+        assert all(keys < trained for keys in touched)
+        assert any(key.startswith("1.hypernet") for key in touched[0]) == (name == "ours_assisted")
+
+
+def test_parameters_are_counted_as_trained(trainings: dict[str, Training]) -> None:
+    counts = {name: training.num_parameters for name, training in trainings.items()}
+    assert counts["ours"] == counts["ours_float32"] < counts["ours_assisted"]
+    assert counts["monai_two"] == counts["monai_two_channels_last"] < counts["monai"]
+    alphas = TINY.blocks * 4 * (1 + 5)
+    everything = sum(weight.numel() for weight in trainings["monai"].network.parameters())
+    assert counts["monai"] == everything - alphas
+
+
+def test_moments_of_all_weights_are_there_before_the_first_step() -> None:
+    weights = [nn.Parameter(torch.ones(size)) for size in (2, 3)]
+    optimizer = torch.optim.Adam(weights, lr=0.1)
+    module.fill_moments(optimizer)
+    for weight in weights:
+        assert weight.grad is None and torch.equal(weight, torch.ones_like(weight))
+        assert torch.equal(optimizer.state[weight]["exp_avg_sq"], torch.zeros_like(weight))
+
+
+def figures(seconds: float, size: float) -> dict[str, Any]:
+    """Stand in for what is measured."""
+    return {"median_seconds": seconds, "mean_seconds": 2 * seconds, "taken_bytes": size, "live_bytes": size / 2}
+
+
+def test_a_comparison_is_of_times_and_shares() -> None:
+    measured = {"a": figures(1.0, 3.0), "b": figures(8.0, 12.0)}
+    record = compare(measured, Comparison("a", "b", 8.0, 0.25))
+    assert record["times_as_fast"] == {"median": 8.0, "mean": 8.0}
+    assert record["share_of_memory"] == {"taken": 0.25, "live": 0.25}
+    assert all(record["within_limits"].values()) and len(record["within_limits"]) == 4
+    for one, comparison in (("median", Comparison("a", "b", 8.1, 0.25)), ("live", Comparison("a", "b", 8.0, 0.24))):
+        within = compare(measured, comparison)["within_limits"]
+        assert not within[one] and sum(within.values()) == 2
+
+
+def test_the_limits_are_the_judged_ones() -> None:
+    limits = {name: (one.least_speed, one.largest_memory) for name, one in COMPARISONS.items()}
+    same, shipped = (4.0, 0.25), (20.0, 0.1)
+    assert limits == {"same": same, "same_layout": same, "shipped": shipped, "shipped_assisted": shipped}
+    for comparison in COMPARISONS.values():
+        assert comparison.ours.startswith("ours") and comparison.theirs.startswith("monai")
+        assert {comparison.ours, comparison.theirs} <= set(TRAININGS)
+
+
+def test_the_record_holds_settings_figures_and_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, seen = tmp_path / "step.json", []
+
+    def fake(setting: Setting, name: str) -> dict[str, Any]:
+        seen.append(list(read_json(out)["trainings"]) if out.exists() else [])
+        assert (setting.blocks, setting.patch, setting.steps) == (3, (24, 32, 24), 2)
+        return figures(1.0, 1.0) if name.startswith("ours") else figures(5.0, 5.0)
+
+    monkeypatch.setattr(module, "in_fresh_process", fake)
+    words = "--blocks 3 --levels 3 --width 8 --patch 24x32x24 --batch 2 --steps 2 --device cpu"
+    main(["--out", str(out), *words.split()])
+    record = read_json(out)
+    assert seen == [list(TRAININGS)[:done] for done in range(6)]  # written after each
+    assert (record["width"], record["batch"], record["environment"]["device"]) == (8, 2, "cpu")
+    assert set(record["trainings"]) == set(TRAININGS)
+    assert all(record["same"]["within_limits"].values())
+    assert not any(record["shipped"]["within_limits"].values())
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--patch 40x48x48", "--patch 32x48x48", "--levels 1", "--width 7", "--blocks 0", "--steps 0", "--patch 48x48"],
+)
+def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path / "step.json"), *words.split()])
+    assert words.split()[0] in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "step.json").exists()
+
+
+@pytest.mark.slow
+def test_a_training_is_measured_in_a_process_of_its_own() -> None:
+    setting = Setting(blocks=3, levels=2, width=8, patch=(24, 24, 24), batch=2, steps=2, seed=0, device="cpu")
+    ours, theirs = (module.in_fresh_process(setting, name) for name in ("ours_float32", "monai"))
+    for measured in (ours, theirs):
+        assert len(measured["seconds"]) == 2
+        assert min(measured["seconds"]) <= measured["median_seconds"] <= max(measured["seconds"])
+        assert measured["taken_bytes"] > measured["live_bytes"] > 12 * measured["num_parameters"]
+    assert theirs["live_bytes"] > 2 * ours["live_bytes"]
