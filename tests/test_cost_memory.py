@@ -20,8 +20,8 @@ from monai_nas.spaces.cell_unet import CELL_TYPES
 from monai_nas.supernets import CellUNetSupernet, sample_two_operations
 from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
 
-SIZE = (8, 8, 16)
-VOXELS = 2 * 8 * 8 * 16  # of a batch of two
+SIZE = (12, 8, 16)  # 3 voxels of the first axis at the coarsest level: docs/decisions/0004
+VOXELS = 2 * 12 * 8 * 16  # of a batch of two
 STRIDES = [[2, 2, 2], [2, 2, 2]]
 
 
