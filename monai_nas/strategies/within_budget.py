@@ -37,10 +37,9 @@ def sample_within(
         UserError: when the band is out of the space's reach, naming the reachable range.
     """
     low, high = reach(space, cost_of)
+    reachable = f"networks of this grid take {budget.format(low)} to {budget.format(high)}"
     if budget.limit < low or budget.low > high:
-        raise UserError(
-            f"--budget {budget}: out of reach: networks of this grid take {budget.format(low)} to {budget.format(high)}"
-        )
+        raise UserError(f"--budget {budget}: out of reach: {reachable}")
     estimate = CostEstimate(space, cost_of, rng)
     found: dict[Architecture, float] = {}
     stale = 0
@@ -55,7 +54,7 @@ def sample_within(
             found[architecture] = cost
             stale = 0
     if not found:
-        raise UserError(f"--budget {budget}: no network of this grid was found there: widen --tolerance")
+        raise UserError(f"--budget {budget}: none was found there, {reachable}: take another, or widen --tolerance")
     return found
 
 
