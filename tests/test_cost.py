@@ -14,7 +14,7 @@ from monai_nas.benchmarks import paper_cost
 from monai_nas.cost import Cost, architecture_cost, count_flops, network_cost
 from monai_nas.files import read_json
 from monai_nas.networks import build_network
-from monai_nas.ops.blocks import DilatedSeparableUnit
+from monai_nas.ops.blocks import DilatedSeparableUnit, PooledConv
 from monai_nas.spaces import CellUNetSpace
 
 SPACE = CellUNetSpace()
@@ -58,6 +58,11 @@ def test_separable_unit_counts_as_its_two_convolutions() -> None:
     voxels = 4 * 4 * 4  # of the output
     expected = 2 * 6 * voxels * 27 + 2 * 6 * voxels * 6
     assert count_flops(unit, 6, (8, 4, 4)) == expected
+
+
+def test_pooled_convolution_counts_as_its_convolution() -> None:
+    conv = PooledConv(6, 10, [2, 2, 1])
+    assert count_flops(conv, 6, (8, 4, 4)) == 2 * 6 * 10 * (4 * 2 * 4)
 
 
 def architecture_flops(choices: dict[str, str]) -> Cost:

@@ -14,10 +14,15 @@ from monai_nas.compute import Compute
 from monai_nas.cost.fake import fake_run
 from monai_nas.cost.memory import training_memory
 from monai_nas.networks import build_network
-from monai_nas.ops.blocks import DilatedSeparableUnit
+from monai_nas.ops.blocks import DilatedSeparableUnit, PooledConv
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+# modules that compute with the weights of convolutions within, which are never called themselves
+NEVER_CALLED: dict[type[nn.Module], tuple[str, ...]] = {
+    DilatedSeparableUnit: ("depthwise", "pointwise"),
+    PooledConv: ("conv",),
+}
 DTYPES = {4: torch.float32, 2: torch.bfloat16}  # by bytes per value
 
 
@@ -84,10 +89,9 @@ def _counted_flops(network: nn.Module) -> Iterator[list[int]]:
 
     hooks = []
     for module in network.modules():
-        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, DilatedSeparableUnit)):
-            parts: list[nn.Module] = [module]
-            if isinstance(module, DilatedSeparableUnit):
-                parts = [module.depthwise, module.pointwise]  # which are never called themselves
+        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *NEVER_CALLED)):
+            names = NEVER_CALLED.get(type(module))
+            parts = [module] if names is None else [module.get_submodule(name) for name in names]
             # A weight is (Co, Ci / groups, *kernel), of a transposed convolution (Ci, Co / groups, *kernel).
             per_value = sum(part.get_parameter("weight")[0].numel() for part in parts)
             hooks.append(module.register_forward_hook(partial(count, per_value)))
