@@ -1,8 +1,10 @@
 """Data for tests: tiny phantoms and a run made once, and the real decathlon folder where the machine has one."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,3 +89,14 @@ def msd_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"{root} is no folder: no real data on this machine; set MSD_ROOT")
     return root
+
+
+@pytest.fixture(scope="session")
+def published_code() -> dict[str, Any]:
+    """MONAI's ``arch_code`` of the architecture of the DiNTS paper."""
+    root = Path(os.environ.get("MSD_ROOT") or Path(__file__).parents[2] / "shared" / "msd")
+    path = root.parent / "peers" / "dints_cvpr_arch_code.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is no file: the published DiNTS architecture is not on this machine; set MSD_ROOT")
+    code: dict[str, Any] = json.loads(path.read_text())
+    return code

@@ -11,19 +11,8 @@ from monai_nas.architecture import Architecture
 from monai_nas.networks.build import NETWORKS
 from monai_nas.networks.hand_made import check_nothing_chosen
 from monai_nas.ops import ConvNorm, UnitConv, convolution
+from monai_nas.ops.blocks import Enlarge
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
-
-
-class Enlarge(nn.Module):
-    """Linear interpolation to ``scale`` times the size. (B, C, *S) -> (B, C, *S * scale)."""
-
-    def __init__(self, scale: Sequence[int]) -> None:
-        super().__init__()
-        self.scale = [float(step) for step in scale]
-        self.mode = "trilinear" if len(scale) == 3 else "bilinear"
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.interpolate(features, scale_factor=self.scale, mode=self.mode)
 
 
 class AdditiveAttentionGate(nn.Module):

@@ -1,6 +1,6 @@
 """The network of one architecture of the topology space."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -8,7 +8,7 @@ from torch import nn
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.networks.build import NETWORKS
-from monai_nas.skeletons import PATH_OPERATIONS, PathShape, TopologyGridSkeleton
+from monai_nas.skeletons import NODE_NORM, PATH_OPERATIONS, GridParts, PathShape, TopologyGridSkeleton
 from monai_nas.spaces import TopologySpace
 from monai_nas.spaces.topology import ZERO, decision_name, paths
 
@@ -40,22 +40,17 @@ class TopologyNetwork(TopologyGridSkeleton):
     ) -> None:
         self.check(architecture)
         settings, choices = dict(architecture.settings), dict(architecture.choices)
-        num_levels = settings["num_levels"]
-        if len(strides) != num_levels:
-            raise UserError(
-                f"the plan has {len(strides)} strides, the architecture {num_levels} levels: give the plan "
-                f"{num_levels} strides, the first from the image to level 0 (it may be all 1)"
-            )
+        parts = self.parts(strides, settings["num_levels"])
         if width % 2:
-            raise UserError(f"width {width} is odd, and the head has half of it: change the plan's")
+            raise UserError(f"width {width} is odd, and half of it is needed: change the plan's")
 
-        def make_path(block: int, path: tuple[int, int], shape: PathShape) -> dict[str, nn.Module]:
+        def make_path(block: int, path: tuple[int, int], shape: PathShape) -> Mapping[str, nn.Module]:
             choice = choices[decision_name(block, *path)]
-            return {} if choice == ZERO else {choice: PATH_OPERATIONS[choice](shape)}
+            return {} if choice == ZERO else parts.path(shape, [choice])
 
         super().__init__(
             make_path,
-            paths=paths(num_levels),
+            paths=paths(settings["num_levels"]),
             num_blocks=settings["num_blocks"],
             in_channels=in_channels,
             out_channels=out_channels,
@@ -63,12 +58,28 @@ class TopologyNetwork(TopologyGridSkeleton):
             strides=strides,
             spatial_dims=spatial_dims,
             dropout=dropout,
+            parts=parts,
         )
 
     @staticmethod
-    def check(architecture: Architecture) -> None:
+    def parts(strides: Sequence[Sequence[int]], num_levels: int) -> GridParts:
+        """Return what the grid is built of; raises UserError where there is not one stride for each level."""
+        if len(strides) != num_levels:
+            raise UserError(
+                f"the plan has {len(strides)} strides, the architecture {num_levels} levels: give the plan "
+                f"{num_levels} strides, the first from the image to level 0 (it may be all 1)"
+            )
+        return NODE_NORM
+
+    @staticmethod
+    def space_of(architecture: Architecture) -> TopologySpace:
+        """Return the space of the architecture's size, with all operations that a path can have."""
+        return replace(TopologySpace.of(architecture), operations=tuple(PATH_OPERATIONS))
+
+    @classmethod
+    def check(cls, architecture: Architecture) -> None:
         """Raise UserError when this is no architecture of the space, or names an unknown operation."""
-        space = replace(TopologySpace.of(architecture), operations=tuple(PATH_OPERATIONS))
+        space = cls.space_of(architecture)
         for name, value, most in (("blocks", space.num_blocks, MAX_BLOCKS), ("levels", space.num_levels, MAX_LEVELS)):
             if value > most:
                 raise UserError(f"architecture settings: num_{name} is {value}, must be {most} at most")

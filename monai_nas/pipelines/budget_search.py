@@ -13,7 +13,6 @@ from ignite.engine import Engine
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
-from monai_nas.data.loaders import training_batches
 from monai_nas.data.transforms import build
 from monai_nas.files import load_weights, make_folder, read_json, save_tensors, write_atomic, write_json
 from monai_nas.pipelines.budget_costs import cost_of_kind
@@ -22,11 +21,12 @@ from monai_nas.pipelines.judging import regions_dice
 from monai_nas.pipelines.one_shot_preset import OneShotPreset
 from monai_nas.pipelines.processes import evaluate_all, first_alone
 from monai_nas.pipelines.run_folder import RunFolder
+from monai_nas.pipelines.train import trainer_from
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies import CoarseToFine, OneShot, ScoredTrial, Trial
 from monai_nas.strategies.budget import Budget
 from monai_nas.strategies.within_budget import sample_within
-from monai_nas.training import Learners, Schedule, TrainerConfig, make_trainer
+from monai_nas.training import Learners, Schedule, TrainerConfig
 
 Items = Sequence[dict[str, Any]]
 
@@ -159,22 +159,16 @@ class BudgetSearch:
         transform = build(self.values.patches(self.plan.task, self.plan))
 
         def start(epoch: int) -> tuple[Engine, Callable[[], object]]:
-            batches = training_batches(
+            trainer = trainer_from(
+                epoch,
+                learners,
                 self.learn,
                 transform,
-                batch_size=self.plan.batch_size,
-                seed=self.seed,
-                start_step=epoch * epoch_length,
-                num_steps=schedule.total_steps,
-                compute=self.compute,
-            )
-            trainer = make_trainer(
-                learners,
-                batches,
+                plan=self.plan,
                 loss=self.values.loss(),
                 config=config,
-                num_epochs=schedule.num_epochs,
-                epoch_length=epoch_length,
+                schedule=schedule,
+                seed=self.seed,
                 compute=self.compute,
             )
             return trainer, trainer.run

@@ -3,13 +3,16 @@
 import hashlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine
+from monai.engines import SupervisedTrainer
 from monai.inferers.inferer import SlidingWindowInferer
+from monai.transforms import Compose
+from torch import nn
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
@@ -26,6 +29,7 @@ from monai_nas.training import (
     TIMED_STEPS,
     Learners,
     Schedule,
+    TrainerConfig,
     epochs_in,
     make_trainer,
     mean_dice,
@@ -111,22 +115,16 @@ def train(
     transform = build(values.patches(task, plan))
 
     def start(learners: Learners, schedule: Schedule, epoch: int) -> tuple[Engine, Callable[[], object]]:
-        batches = training_batches(
+        trainer = trainer_from(
+            epoch,
+            learners,
             items,
             transform,
-            batch_size=plan.batch_size,
-            seed=seed,
-            start_step=epoch * schedule.epoch_length,
-            num_steps=schedule.total_steps,
-            compute=compute,
-        )
-        trainer = make_trainer(
-            learners,
-            batches,
+            plan=plan,
             loss=values.loss(),
             config=values.training,
-            num_epochs=schedule.num_epochs,
-            epoch_length=schedule.epoch_length,
+            schedule=schedule,
+            seed=seed,
             compute=compute,
         )
         return trainer, trainer.run
@@ -170,3 +168,50 @@ def train(
             compute=compute,
         )
     run.finish(facts, compute)
+
+
+def trainer_from(
+    epoch: int,
+    learners: Learners,
+    items: Sequence[dict[str, Any]],
+    transform: Compose,
+    *,
+    plan: Plan,
+    loss: nn.Module,
+    config: TrainerConfig,
+    schedule: Schedule,
+    seed: int,
+    compute: Compute,
+) -> SupervisedTrainer:
+    """Return the trainer of the steps that are left after ``epoch`` finished epochs, with its batches.
+
+    Args:
+        epoch: finished.
+        learners: what changes.
+        items: preprocessed cases.
+        transform: of a case into a patch.
+        plan: gives the batch size.
+        loss: logits and labels -> scalar.
+        config: rates.
+        schedule: of the whole run.
+        seed: of order and augmentation.
+        compute: number format.
+    """
+    batches = training_batches(
+        items,
+        transform,
+        batch_size=plan.batch_size,
+        seed=seed,
+        start_step=epoch * schedule.epoch_length,
+        num_steps=schedule.total_steps,
+        compute=compute,
+    )
+    return make_trainer(
+        learners,
+        batches,
+        loss=loss,
+        config=config,
+        num_epochs=schedule.num_epochs,
+        epoch_length=schedule.epoch_length,
+        compute=compute,
+    )

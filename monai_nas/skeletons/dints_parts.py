@@ -203,7 +203,7 @@ class DintsHead(nn.Module):
 
 
 def dints_parts(strides: Sequence[Sequence[int]], num_levels: int) -> GridParts:
-    """Return what the grid of MONAI's DiNTS is built of beside its paths; its nodes are plain sums.
+    """Return what the grid of MONAI's DiNTS is built of; its nodes are plain sums.
 
     Args:
         strides: one per level. The first is 2 on all axes for MONAI's ``use_downsample=True``, 1 for False; the others
@@ -220,4 +220,4 @@ def dints_parts(strides: Sequence[Sequence[int]], num_levels: int) -> GridParts:
             f"takes {num_levels}: the first 1 or 2 on all axes, the others 2 on all axes: change the plan's"
         )
     stem = partial(DintsStem, downsamples=steps[0] == {2})
-    return GridParts(stem=stem, norm=nn.Identity, lift=DintsLift, head=DintsHead)
+    return GridParts(path=dints_path, stem=stem, norm=nn.Identity, lift=DintsLift, head=DintsHead)

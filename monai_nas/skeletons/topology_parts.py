@@ -1,6 +1,6 @@
 """The parts of the topology grid: what its paths, stems and head are made of (hypersegnas.txt, 3.1)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these annotations
@@ -190,14 +190,20 @@ class GridHead(nn.Module):
         return self.conv(self.dropout(F.leaky_relu(features)))
 
 
+def node_norm_path(shape: PathShape, operations: Sequence[str]) -> dict[str, nn.Module]:
+    """Return the named operations of a path; raises ValueError for an unknown one."""
+    return {name: PATH_OPERATIONS[name](shape) for name in operations}
+
+
 @dataclass(frozen=True)
 class GridParts:
-    """What a grid is built of beside its paths: one value for each norm setting."""
+    """What a grid is built of: one value for each norm setting."""
 
+    path: Callable[[PathShape, Sequence[str]], Mapping[str, nn.Module]]  # called as node_norm_path
     stem: Callable[..., LevelStem]  # called as GridStem
     norm: Callable[[int], nn.Module]  # of a node, by its channels
     lift: Callable[[int, int, Sequence[int]], nn.Module]  # called as Lift
     head: Callable[..., nn.Module]  # called as GridHead
 
 
-NODE_NORM = GridParts(stem=GridStem, norm=FeatureNorm, lift=Lift, head=GridHead)
+NODE_NORM = GridParts(path=node_norm_path, stem=GridStem, norm=FeatureNorm, lift=Lift, head=GridHead)

@@ -1,6 +1,5 @@
 """Alternate updates of weights and alphas on two halves of the cases: stochastic bi-level optimisation (SCNAS)."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.errors import finite_loss
+from monai_nas.rates import warmed_cosine
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
 from monai_nas.strategies.strategy import STRATEGIES, Batch, DecidingStrategy, SearchBatch
@@ -110,9 +110,9 @@ class Bilevel(DecidingStrategy):
         """Train the weights of the argmax alone, with the rate on a cosine to zero."""
         if self.settled is None:
             self.settled = self.supernet.one_hot(self.architecture())
-        progress = (batch.step - self.search_steps) / max(1, self.total_steps - self.search_steps)
+        step, steps = batch.step - self.search_steps, self.total_steps - self.search_steps
         for group in self.weight_optimizer.param_groups:
-            group["lr"] = self.config.weight_rate * 0.5 * (1 + math.cos(math.pi * progress))
+            group["lr"] = warmed_cosine(step, steps, rate=self.config.weight_rate)
         return {"loss": self._descend(self.weight_optimizer, batch.weight_batch, self.settled)}
 
     def _descend(self, optimizer: torch.optim.Optimizer, batch: Batch, selection: Selection) -> float:

@@ -1,6 +1,5 @@
 """Train a topology supernet on sampled architectures, assisted by a HyperNet that is annealed away (HyperSegNAS)."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.errors import finite_loss
+from monai_nas.rates import warmed_cosine
 from monai_nas.spaces import TopologySpace, sample_by_coin, sample_by_density
 from monai_nas.strategies.strategy import SearchBatch, SearchStrategy
 from monai_nas.supernets import MetaAssistantNetwork, Selection, TopologySupernet, annealed
@@ -126,10 +126,8 @@ class OneShot(SearchStrategy):
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then a cosine to zero."""
-        if step < self.config.warmup_steps:
-            return self.config.rate * (step + 1) / self.config.warmup_steps
-        progress = (step - self.config.warmup_steps) / max(1, self.total_steps - self.config.warmup_steps)
-        return self.config.rate * 0.5 * (1 + math.cos(math.pi * progress))
+        config = self.config
+        return warmed_cosine(step, self.total_steps, rate=config.rate, warmup_steps=config.warmup_steps)
 
     def end_epoch(self, mean_loss: float) -> dict[str, float]:
         return {"rate": self.optimizer.param_groups[0]["lr"]}

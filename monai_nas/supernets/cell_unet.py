@@ -1,7 +1,6 @@
 """The SCNAS supernet: the cell U-Net whose edges hold all candidates."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from monai_nas.ops import CANDIDATES
 from monai_nas.skeletons import CellUNetSkeleton, HoleMaker
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES, decision_name
-from monai_nas.supernets.supernet import SUPERNETS, RelaxedSupernet, Selection
+from monai_nas.supernets.supernet import SUPERNETS, RelaxedSupernet, Selection, build_arguments
 
 
 class MixedOperation(nn.Module):
@@ -77,14 +76,13 @@ class CellUNetSupernet(CellUNetSkeleton, RelaxedSupernet):
         self.space = space
         shape = len(space.edges), len(space.operations)
         self.choice_logits = nn.ParameterDict({name: torch.zeros(shape) for name in CELL_TYPES})
-        self.network_arguments: dict[str, Any] = {
-            "spatial_dims": spatial_dims,
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "strides": [list(stride) for stride in strides],
-            "dropout": 0.0,
-        }
+        self.network_arguments = build_arguments(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            width=width,
+            strides=strides,
+            spatial_dims=spatial_dims,
+        )
 
     def alphas(self) -> dict[str, nn.Parameter]:
         return dict(self.choice_logits.items())

@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import nn
-
-from monai_nas.skeletons import PathShape, TopologyGridSkeleton, dints_parts, dints_path
-from monai_nas.spaces import DintsSpace
+from monai_nas.skeletons import GridParts, dints_parts
 from monai_nas.supernets.supernet import SUPERNETS
 from monai_nas.supernets.topology import TopologySupernet
 
@@ -28,38 +25,6 @@ class DintsSupernet(TopologySupernet):
         ValueError: when ``width`` is odd.
     """
 
-    def __init__(
-        self,
-        space: DintsSpace,
-        *,
-        in_channels: int,
-        out_channels: int,
-        width: int,
-        strides: Sequence[Sequence[int]],
-        spatial_dims: int = 3,
-    ) -> None:
-        def make_path(block: int, path: tuple[int, int], shape: PathShape) -> dict[str, nn.Module]:
-            return {**dints_path(shape, space.operations)}
-
-        TopologyGridSkeleton.__init__(
-            self,
-            make_path,
-            paths=space.paths,
-            num_blocks=space.num_blocks,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            width=width,
-            strides=strides,
-            spatial_dims=spatial_dims,
-            dropout=0.0,
-            parts=dints_parts(strides, space.num_levels),
-        )
-        self.space = space
-        self.network_arguments = {
-            "spatial_dims": spatial_dims,
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "strides": [list(stride) for stride in strides],
-            "dropout": 0.0,
-        }
+    @staticmethod
+    def parts(strides: Sequence[Sequence[int]], num_levels: int) -> GridParts:
+        return dints_parts(strides, num_levels)

@@ -1,7 +1,8 @@
 """The contract of a supernet: a skeleton whose holes hold every candidate."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -57,3 +58,17 @@ class RelaxedSupernet(Supernet):
 
     def architecture_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.alphas().values()
+
+
+def build_arguments(
+    *, in_channels: int, out_channels: int, width: int, strides: Sequence[Sequence[int]], spatial_dims: int
+) -> dict[str, Any]:
+    """Return what :func:`~monai_nas.networks.build_network` takes beside the architecture, as a supernet keeps it."""
+    return {
+        "spatial_dims": spatial_dims,
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+        "width": width,
+        "strides": [list(stride) for stride in strides],
+        "dropout": 0.0,
+    }

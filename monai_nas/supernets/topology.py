@@ -1,16 +1,15 @@
 """The HyperSegNAS supernet: the topology grid whose paths hold all operations."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from monai_nas.architecture import Architecture
 from monai_nas.networks import build_network
-from monai_nas.skeletons import PATH_OPERATIONS, PathShape, TopologyGridSkeleton
+from monai_nas.skeletons import NODE_NORM, GridParts, PathShape, TopologyGridSkeleton
 from monai_nas.spaces import TopologySpace
-from monai_nas.supernets.supernet import SUPERNETS, Selection, Supernet
+from monai_nas.supernets.supernet import SUPERNETS, Selection, Supernet, build_arguments
 
 
 @SUPERNETS.register("topology")
@@ -32,8 +31,10 @@ class TopologySupernet(TopologyGridSkeleton, Supernet):
         strides: Sequence[Sequence[int]],
         spatial_dims: int = 3,
     ) -> None:
-        def make_path(block: int, path: tuple[int, int], shape: PathShape) -> dict[str, nn.Module]:
-            return {name: PATH_OPERATIONS[name](shape) for name in space.operations}
+        parts = self.parts(strides, space.num_levels)
+
+        def make_path(block: int, path: tuple[int, int], shape: PathShape) -> Mapping[str, nn.Module]:
+            return parts.path(shape, space.operations)
 
         super().__init__(
             make_path,
@@ -45,16 +46,21 @@ class TopologySupernet(TopologyGridSkeleton, Supernet):
             strides=strides,
             spatial_dims=spatial_dims,
             dropout=0.0,
+            parts=parts,
         )
         self.space = space
-        self.network_arguments: dict[str, Any] = {
-            "spatial_dims": spatial_dims,
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "width": width,
-            "strides": [list(stride) for stride in strides],
-            "dropout": 0.0,
-        }
+        self.network_arguments = build_arguments(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            width=width,
+            strides=strides,
+            spatial_dims=spatial_dims,
+        )
+
+    @staticmethod
+    def parts(strides: Sequence[Sequence[int]], num_levels: int) -> GridParts:
+        """Return what the grid is built of."""
+        return NODE_NORM
 
     def one_hot(self, architecture: Architecture) -> Selection:
         return {"paths": torch.from_numpy(self.space.matrix(architecture))}

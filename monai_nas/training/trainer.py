@@ -1,6 +1,5 @@
 """MONAI's SupervisedTrainer for one network, with this project's number formats."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from monai_nas.compute import Compute
 from monai_nas.errors import finite_loss
+from monai_nas.rates import warmed_cosine
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,7 @@ class Learners:
 
 def rate_at(step: int, total_steps: int, config: TrainerConfig) -> float:
     """Return the learning rate of a step: linear warm-up, then a cosine to zero."""
-    if step < config.warmup_steps:
-        return config.rate * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
-    return config.rate * 0.5 * (1 + math.cos(math.pi * progress))
+    return warmed_cosine(step, total_steps, rate=config.rate, warmup_steps=config.warmup_steps)
 
 
 def make_trainer(

@@ -1,8 +1,5 @@
 """Networks of the DiNTS space against MONAI's own: equal outputs with copied weights, both ways."""
 
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +31,9 @@ ALL_STRIDES = [DOWNSAMPLED, FULL, PLANE_DOWNSAMPLED, PLANE_FULL]
 
 
 @pytest.fixture(scope="module")
-def published() -> Architecture:
+def published(published_code: dict[str, Any]) -> Architecture:
     """The architecture of the DiNTS paper."""
-    root = Path(os.environ.get("MSD_ROOT") or Path(__file__).parents[3] / "shared" / "msd")
-    path = root.parent / "peers" / "dints_cvpr_arch_code.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is no file: the published DiNTS architecture is not on this machine; set MSD_ROOT")
-    return from_dints_code(json.loads(path.read_text()))
+    return from_dints_code(published_code)
 
 
 def sample(seed: int, strides: list[list[int]]) -> Architecture:

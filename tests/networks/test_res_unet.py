@@ -6,7 +6,8 @@ import torch
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.res_unet_cost import PAPER, cost_of_network
 from monai_nas.networks import ResUNet
-from monai_nas.networks.res_unet import AdditiveAttentionGate, Enlarge
+from monai_nas.networks.res_unet import AdditiveAttentionGate
+from monai_nas.ops.blocks import Enlarge
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,17 +25,6 @@ KEPT = {
     "block_02/0-1": "conv_3x3x3",
     "block_02/1-1": "identity",
 }
-
-
-@pytest.fixture(scope="module")
-def published() -> dict[str, Any]:
-    """The architecture of the DiNTS paper."""
-    root = Path(os.environ.get("MSD_ROOT") or Path(__file__).parents[3] / "shared" / "msd")
-    path = root.parent / "peers" / "dints_cvpr_arch_code.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is no file: the published DiNTS architecture is not on this machine; set MSD_ROOT")
-    code: dict[str, Any] = json.loads(path.read_text())
-    return code
 
 
 def without_dead_operations(code: dict[str, Any]) -> dict[str, Any]:
@@ -64,12 +51,12 @@ def test_a_code_worked_by_hand() -> None:
     assert to_dints_code(architecture) == without_dead_operations(CODE)
 
 
-def test_the_published_code_comes_back(published: dict[str, Any]) -> None:
-    architecture = from_dints_code(published)
+def test_the_published_code_comes_back(published_code: dict[str, Any]) -> None:
+    architecture = from_dints_code(published_code)
     space = DintsSpace()
     space.check(architecture)
-    assert space.alive(architecture) == int(np.sum(published["arch_code_a"])) == 97  # nothing of it is dead
-    assert json.loads(json.dumps(to_dints_code(architecture))) == without_dead_operations(published)
+    assert space.alive(architecture) == int(np.sum(published_code["arch_code_a"])) == 97  # nothing of it is dead
+    assert json.loads(json.dumps(to_dints_code(architecture))) == without_dead_operations(published_code)
 
 
 def test_architectures_come_back() -> None:

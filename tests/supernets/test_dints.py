@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.networks import DintsNetwork
-from monai_nas.skeletons import PathShape, dints_path
-from monai_nas.skeletons.dints_parts import EdgeOperation
+from monai_nas.skeletons import PathShape
+from monai_nas.skeletons.dints_parts import EdgeOperation, dints_path
 from monai_nas.spaces import DintsSpace
 from monai_nas.spaces.topology import decision_name
 from monai_nas.supernets import SUPERNETS, DintsSupernet, MetaAssistantNetwork, num_channel_weights
