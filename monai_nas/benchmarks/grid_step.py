@@ -4,8 +4,9 @@
 patch: MONAI's stem halves the image by default, and so does ours here; its multiplier of channels is width / 64. Each
 training runs in a fresh process. A step is forward, Dice and cross-entropy, backward, Adam with the moments of all
 weights there from the start. Ours is that of :class:`~monai_nas.strategies.OneShot`: each draws an architecture by the
-density law, so its peak is over many architectures. MONAI's updates the weights, with the alphas frozen as in the
-scripts of its search, whose second update, of the alphas, is not counted.
+density law, so its peak is over many architectures. MONAI's is that of its search once it has warmed up: an update of
+the weights with the alphas frozen, then one of the alphas with the weights frozen, on images of their own; the
+regularisers of the alphas are left out.
 """
 
 import argparse
@@ -87,8 +88,8 @@ class Training:
 
     @property
     def num_parameters(self) -> int:
-        """Those that are trained; each takes 4 bytes, its moments 8, and its gradient 4 more."""
-        return sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
+        """Each takes 4 bytes, its moments 8, and its gradient 4 more."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
 
 
 def sampled_training(setting: Setting, *, low_precision: bool, assisted: bool = False) -> Training:
@@ -129,19 +130,26 @@ def monai_training(setting: Setting, *, cell: type[Cell] = Cell, channels_last: 
             num_depths=setting.levels,
             device=str(compute.device),
         )
-    grid.log_alpha_a.requires_grad_(False)
-    grid.log_alpha_c.requires_grad_(False)
+    alphas = [grid.log_alpha_a, grid.log_alpha_c]
     network = compute.place(DiNTS(grid, in_channels=1, num_classes=CLASSES))
-    optimizer = torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], lr=0.0)
-    fill_moments(optimizer)
+    weights = [weight for weight in network.parameters() if all(weight is not alpha for alpha in alphas)]
+    optimizers = [torch.optim.Adam(parameters, lr=0.0) for parameters in (weights, alphas)]
+    for optimizer in optimizers:
+        fill_moments(optimizer)
     loss, batch = segmentation_loss(), setting.noise()
 
     def step(number: int) -> float:
-        image, label = compute.place(batch["image"]), batch["label"].to(compute.device)
-        optimizer.zero_grad()
-        value = loss(network(image), label)
-        value.backward()
-        optimizer.step()
+        value = torch.zeros(())
+        for trained, frozen, optimizer in ((weights, alphas, optimizers[0]), (alphas, weights, optimizers[1])):
+            for parameter in trained:
+                parameter.requires_grad_(True)
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            image, label = compute.place(batch["image"]), batch["label"].to(compute.device)
+            optimizer.zero_grad()
+            value = loss(network(image), label)
+            value.backward()
+            optimizer.step()
         return float(value.detach())  # waits for a GPU
 
     return Training(compute, network, step)

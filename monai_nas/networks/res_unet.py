@@ -12,6 +12,7 @@ from monai_nas.networks.build import NETWORKS
 from monai_nas.networks.hand_made import check_nothing_chosen
 from monai_nas.ops import ConvNorm, UnitConv, convolution
 from monai_nas.ops.blocks import Enlarge
+from monai_nas.ops.fast import leaky_relu
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 
@@ -99,7 +100,7 @@ class SegmentationMap(nn.Module):
         self.enlarge = Enlarge(stride)
 
     def forward(self, features: Tensor, below: Optional[Tensor]) -> Tensor:  # noqa: UP045  TorchScript reads these
-        logits = self.conv(self.dropout(F.leaky_relu(features)))
+        logits = self.conv(self.dropout(leaky_relu(features)))
         return logits if below is None else logits + self.enlarge(below)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from monai_nas.errors import UserError
-from monai_nas.ops.fast import dilated_convolution, instance_norm
+from monai_nas.ops.fast import dilated_convolution, instance_norm, leaky_relu
 
 
 def convolution(spatial_dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
@@ -80,7 +80,7 @@ class UnitConv(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.conv_norm(F.leaky_relu(features))
+        return self.conv_norm(leaky_relu(features))
 
 
 class DilatedSeparableUnit(nn.Module):
@@ -103,7 +103,7 @@ class DilatedSeparableUnit(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         # (Co, Ci, 1, 1, 1) * (1, Ci, 3, 3, 3) -> (Co, Ci, 3, 3, 3)
         weight = self.pointwise.weight * self.depthwise.weight.transpose(0, 1)
-        features = F.leaky_relu(features)
+        features = leaky_relu(features)
         return self.norm(dilated_convolution(features, weight, self.stride, self.rate))
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these annotations
 
 from torch import Tensor, cat, nn
-from torch.nn import functional as F
 
 from monai_nas.ops import ConvNorm, Resample, convolution, empty_like_strided
+from monai_nas.ops.fast import leaky_relu
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 NUM_INPUTS = 2
@@ -195,4 +195,4 @@ class CellUNetSkeleton(nn.Module):
         for expand, normal in zip(self.expansions, self.decoder_normals):  # noqa: B905
             previous, current = current, expand(previous, current, expansion) + skips.pop()
             previous, current = current, normal(previous, current, decoder_normal)
-        return self.head(self.dropout(F.leaky_relu(current)))
+        return self.head(self.dropout(leaky_relu(current)))

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from monai_nas.ops import ConvNorm, UnitConv, convolution
 from monai_nas.ops.blocks import Enlarge, FeatureNorm, PooledConv, PseudoConv
+from monai_nas.ops.fast import leaky_relu
 from monai_nas.registry import Registry
 
 # Features (B, C, *S) and, once a convolution has read them, their LeakyReLU; empty where no path leads.
@@ -19,7 +19,7 @@ Node = List[Tensor]  # noqa: UP006
 def activated(node: Node) -> Tensor:
     """Return the LeakyReLU of a node's features, computed when it is first asked for."""
     if len(node) == 1:
-        node.append(F.leaky_relu(node[0]))
+        node.append(leaky_relu(node[0]))
     return node[1]
 
 
@@ -157,7 +157,7 @@ class Lift(nn.Module):
         self.enlarge = Enlarge(up)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.enlarge(self.conv(F.leaky_relu(features)))
+        return self.enlarge(self.conv(leaky_relu(features)))
 
 
 class GridHead(nn.Module):
@@ -187,7 +187,7 @@ class GridHead(nn.Module):
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
         """Return logits (B, Co, *S) of features (B, width, *S / stride) and their image (B, Ci, *S)."""
         features = self.unit(self.norm(self.lift(features) + self.detail(image)))
-        return self.conv(self.dropout(F.leaky_relu(features)))
+        return self.conv(self.dropout(leaky_relu(features)))
 
 
 def node_norm_path(shape: PathShape, operations: Sequence[str]) -> dict[str, nn.Module]:

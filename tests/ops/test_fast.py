@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from monai_nas.ops import fast
+from monai_nas.ops import fast, functions
 
 SHAPES = {3: (2, 3, 7, 12, 9), 2: (2, 3, 13, 6)}
 
@@ -97,6 +97,24 @@ def test_instance_norm(dims: int, dtype: torch.dtype, channels_last: bool) -> No
 
 
 def test_interleave_takes_every_second_voxel() -> None:
-    lattices = fast.interleave(torch.arange(4.0).reshape(1, 1, 2, 2), 2)
+    lattices = functions.interleave(torch.arange(4.0).reshape(1, 1, 2, 2), 2)
     assert lattices.shape == (4, 1, 1, 1)
     assert lattices.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+@cases
+def test_leaky_relu(dims: int, dtype: torch.dtype, channels_last: bool) -> None:
+    compare(fast.leaky_relu, F.leaky_relu, features(dims, dtype, channels_last), tolerance=0.0)
+
+
+def test_leaky_relu_keeps_what_the_convolution_after_it_keeps() -> None:
+    kept: list[int] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor.data_ptr())
+        return tensor
+
+    weight = torch.ones(3, 3, 1, 1, 1)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        F.conv3d(fast.leaky_relu(features(3, torch.float32, True).requires_grad_()), weight)
+    assert len(set(kept) - {weight.data_ptr()}) == 1

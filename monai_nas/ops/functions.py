@@ -1,0 +1,193 @@
+"""Operations with gradients of their own: faster on processors than torch's, or keeping less."""
+
+import itertools
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+SLOPE = 0.01  # of LeakyReLU, torch's
+
+
+def interleave(features: Tensor, rate: int) -> Tensor:
+    """Split (B, C, *S) into the rate^d sub-lattices of step ``rate``: (B * rate^d, C, *ceil(S / rate)), zero-padded.
+
+    A convolution dilated by ``rate`` is an undilated one on each sub-lattice. The result is channels-last.
+    """
+    batch, channels, *size = features.shape
+    dims = len(size)
+    features = F.pad(features, [pad for extent in reversed(size) for pad in (0, -extent % rate)])
+    coarse = [-(-extent // rate) for extent in size]
+    split = features.movedim(1, -1).reshape(batch, *itertools.chain(*((extent, rate) for extent in coarse)), channels)
+    # (B, D, r, H, r, W, r, C) -> (B, r, r, r, D, H, W, C)
+    lattices = split.permute(0, *range(2, 2 * dims + 1, 2), *range(1, 2 * dims, 2), 2 * dims + 1)
+    return lattices.reshape(batch * rate**dims, *coarse, channels).movedim(-1, 1)
+
+
+class DilatedConvolution(Function):
+    """Dilated 3x3[x3] convolution of stride 1 whose weight gradient is taken on the interleaved sub-lattices."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor, weight: Tensor, rate: int) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(features, weight)
+        ctx.rate = rate
+        convolve = F.conv3d if weight.dim() == 5 else F.conv2d
+        return convolve(features, weight, None, 1, rate, rate)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[no-untyped-def]
+        features, weight = ctx.saved_tensors
+        rate, dims = ctx.rate, weight.dim() - 2
+        ones, zeros = [1] * dims, [0] * dims
+        to_features = to_weight = None
+        if ctx.needs_input_grad[0]:
+            # Odd kernel, stride 1, size kept: the gradient is a convolution with the flipped, transposed weight.
+            flipped = weight.flip(*range(2, weight.dim())).transpose(0, 1)
+            convolve = F.conv3d if dims == 3 else F.conv2d
+            to_features = convolve(gradient, flipped, None, 1, rate, rate)
+        if ctx.needs_input_grad[1]:
+            to_weight = torch.ops.aten.convolution_backward(
+                interleave(gradient, rate),
+                interleave(features, rate),
+                weight,
+                None,
+                ones,
+                ones,
+                ones,
+                False,
+                zeros,
+                1,
+                [False, True, False],
+            )[1]
+        return to_features, to_weight, None
+
+
+class MaxPool3(Function):
+    """3x3[x3] max pooling of stride 1, axis by axis, last axis first; ties go to the first voxel, as in torch."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.winners = []
+        for axis in range(features.dim() - 1, 1, -1):
+            low, high = _without_last(features, axis), _without_first(features, axis)
+            if not ctx.needs_input_grad[0]:
+                features = features.clone()
+                torch.maximum(_without_first(features, axis), low, out=_without_first(features, axis))
+                torch.maximum(_without_last(features, axis), high, out=_without_last(features, axis))
+                continue
+            best = features.clone()
+            before = low.clone().ge_(high)  # the voxel before wins, also a tie
+            _without_first(best, axis).copy_(torch.maximum(low, high))
+            after = high.clone().gt_(_without_last(best, axis))
+            _without_last(best, axis).copy_(torch.maximum(_without_last(best, axis), high))
+            _without_last(before, axis).mul_(1 - _without_first(after, axis))  # the voxel after is larger still
+            ctx.winners.append((before, after))
+            features = best
+        return features
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        for axis, (before, after) in zip(range(2, gradient.dim()), reversed(ctx.winners), strict=True):
+            to_before = _without_first(gradient, axis) * before
+            to_after = _without_last(gradient, axis) * after
+            gradient = gradient.clone()
+            _without_first(gradient, axis).sub_(to_before)
+            _without_last(gradient, axis).sub_(to_after)
+            _without_last(gradient, axis).add_(to_before)
+            _without_first(gradient, axis).add_(to_after)
+        return gradient
+
+
+def _without_last(features: Tensor, axis: int) -> Tensor:
+    return features.narrow(axis, 0, features.shape[axis] - 1)
+
+
+def _without_first(features: Tensor, axis: int) -> Tensor:
+    return features.narrow(axis, 1, features.shape[axis] - 1)
+
+
+class LeakyReLU(Function):
+    """LeakyReLU whose gradient is told from its result, which has the same sign as its input."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        result = F.leaky_relu(features, SLOPE)
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        (result,) = ctx.saved_tensors
+        return torch.ops.aten.leaky_relu_backward(gradient, result, SLOPE, True)
+
+
+class TakeEvery(Function):
+    """Every stride-th voxel of each axis, keeping the layout; gradients of torch's slicing are contiguous."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor, stride: list[int]) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.layout = _layout(features)
+        ctx.size, ctx.stride = features.shape, stride
+        return _every(features, stride).contiguous(memory_format=ctx.layout)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        spread = torch.zeros(ctx.size, dtype=gradient.dtype).to(memory_format=ctx.layout)
+        _every(spread, ctx.stride).copy_(gradient)
+        return spread, None
+
+
+def _every(features: Tensor, stride: list[int]) -> Tensor:
+    """Return the view of every stride-th voxel."""
+    for axis, step in enumerate(stride, start=2):
+        features = features[(slice(None),) * axis + (slice(None, None, step),)]
+    return features
+
+
+def _layout(features: Tensor) -> torch.memory_format:
+    """Return channels-last where the features are in it, else contiguous."""
+    layout = torch.channels_last_3d if features.dim() == 5 else torch.channels_last
+    return layout if features.is_contiguous(memory_format=layout) else torch.contiguous_format
+
+
+class InstanceNorm(Function):
+    """Instance norm as a batch norm of each sample: it keeps channels-last; torch's own makes all contiguous."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:  # type: ignore[no-untyped-def]
+        output = torch.empty_like(features)
+        means, scales = [], []
+        for sample, normalised in zip(torch.split(features, 1), torch.split(output, 1), strict=True):
+            result, mean, scale = torch.ops.aten.native_batch_norm(sample, weight, bias, None, None, True, 0.0, eps)
+            normalised.copy_(result)
+            means.append(mean)
+            scales.append(scale)
+        ctx.save_for_backward(features, weight, torch.stack(means), torch.stack(scales))
+        ctx.eps = eps
+        return output
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+        features, weight, means, scales = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=_layout(features))
+        to_features = torch.empty_like(features)
+        to_weight, to_bias = torch.zeros_like(weight), torch.zeros_like(weight)
+        for index, target in enumerate(torch.split(to_features, 1)):
+            part = slice(index, index + 1)
+            result, weight_part, bias_part = torch.ops.aten.native_batch_norm_backward(
+                gradient[part],
+                features[part],
+                weight,
+                None,
+                None,
+                means[index],
+                scales[index],
+                True,
+                ctx.eps,
+                [True] * 3,
+            )
+            target.copy_(result)
+            to_weight += weight_part
+            to_bias += bias_part
+        return to_features, to_weight, to_bias, None
