@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from monai_nas import __version__
 from monai_nas.cli.bundle import bundle
 from monai_nas.cli.check import check
+from monai_nas.cli.crossval import crossval
 from monai_nas.cli.demo import demo
 from monai_nas.cli.draw import draw
 from monai_nas.cli.errors import one_line_errors
@@ -19,6 +20,7 @@ from monai_nas.cli.plan import plan
 from monai_nas.cli.predict import predict
 from monai_nas.cli.report import report
 from monai_nas.cli.search import search
+from monai_nas.cli.submit import submit
 from monai_nas.cli.tasks import tasks
 from monai_nas.cli.train import train
 
@@ -64,7 +66,7 @@ def options(
     logging.getLogger("monai_nas").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-for verb in (tasks, check, plan, search, train, bundle, predict, evaluate, report, draw, demo):
+for verb in (tasks, check, plan, search, train, crossval, bundle, predict, evaluate, submit, report, draw, demo):
     app.command()(verb)
 
 

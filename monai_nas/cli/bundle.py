@@ -1,4 +1,4 @@
-"""``monai-nas bundle``: make a MONAI bundle of a run."""
+"""``monai-nas bundle``: make a MONAI bundle of a run, or one to be trained."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,23 +6,56 @@ from typing import Annotated
 import typer
 
 from monai_nas.cli.options import existing_folder
+from monai_nas.errors import UserError
 
 
 def bundle(
-    run: Annotated[Path, typer.Option("--run", help="RUN folder of a search or a training.", show_default=False)],
     out: Annotated[
         Path, typer.Option("--out", help="Bundle to write; its name is the bundle's name.", show_default=False)
     ],
+    run: Annotated[Path | None, typer.Option("--run", help="RUN folder of a search or a training.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Without --run: MSD folder name or a JSON file of dataset.json's form.")
+    ] = None,
+    plan: Annotated[Path | None, typer.Option("--plan", help="Without --run: plan of the task.")] = None,
+    architecture: Annotated[
+        Path | None,
+        typer.Option("--architecture", help="Without --run: architecture.json, or a configuration of a bundle."),
+    ] = None,
 ) -> None:
-    """Write a MONAI bundle of a search or a training; an earlier bundle of that name is replaced.
+    """Write a MONAI bundle of a search or a training, or without weights, to be trained by its own train.json.
+
+    An earlier bundle of that name is replaced.
 
     Example: `monai-nas bundle --run runs/search --out bundles/msd_task04_hippocampus`
+
+    Without weights: `monai-nas bundle --task Task09_Spleen --plan plan.json --architecture architecture.json --out
+    bundles/msd_task09_spleen`
     """
-    existing_folder(run, "model.pt and network.json, as search and train write them")
+    parts = {"--task": task, "--plan": plan, "--architecture": architecture}
+    given = [name for name, value in parts.items() if value is not None]
+    if run is not None and given:
+        raise UserError(f"--run and {', '.join(given)}: give --run alone, or --task, --plan and --architecture")
+    if run is not None:
+        existing_folder(run, "model.pt and network.json, as search and train write them")
 
-    from monai_nas.export.bundle import write_bundle
+        from monai_nas.export.bundle import write_bundle
 
-    write_bundle(run, out)
-    typer.echo(
-        f"{out}: try `python -m monai.bundle run --config_file {out}/configs/inference.json --bundle_root {out}`"
+        write_bundle(run, out)
+        typer.echo(
+            f"{out}: try `python -m monai.bundle run --config_file {out}/configs/inference.json --bundle_root {out}`"
+        )
+        return
+    if task is None or plan is None or architecture is None:
+        missing = ", ".join(name for name in parts if name not in given)
+        raise UserError(f"{missing} missing: give --run alone, or --task, --plan and --architecture")
+
+    from monai_nas.export.bundle import write_untrained_bundle
+    from monai_nas.export.cell_drawing import read_architecture
+    from monai_nas.plans.plan import Plan
+    from monai_nas.tasks.task import load_task
+
+    write_untrained_bundle(
+        task=load_task(task, None), plan=Plan.load(plan), architecture=read_architecture(architecture), out=out
     )
+    typer.echo(f"{out}: without weights; {out}/docs/README.md tells how to train it")

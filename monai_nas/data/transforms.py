@@ -20,11 +20,25 @@ _AFFINE_MARGIN = 1.2  # crop this much more than the patch before rotating, so t
 _MAX_ROTATION = 0.35  # rad (20 degrees)
 _MAX_SCALING = 0.15
 _MAX_TRANSLATION = 0.08  # of the patch: small images, which are padded and not cropped, get their shifts from it only
+_BLUR = (0.5, 1.0)  # voxels of the finest axis: the std of the smoothing
 _ISOTROPIC_RATIO = 2.0  # axes whose spacings differ by more are not rotated into each other: voxels would be sheared
+_NON_ZERO = "$lambda image: image != 0"  # MONAI's own choice, positive values, would lose the negative ones
+_KEPT_SPACING = -1.0  # Spacingd keeps the image's own spacing along an axis with this pixdim
 
 
 def preprocessing(task: SegTask, plan: Plan, keys: Sequence[str]) -> list[dict[str, Any]]:
     """Return the deterministic transforms from file names to normalised volumes (C, H, W, D).
+
+    - Turned to RAS, so that a patch axis means the same in every scan.
+    - Where the plan says so, cropped to the box of the voxels that are not 0 in some channel: skull-stripped heads are
+      half empty. Predictions are background outside it.
+    - Resampled to the plan's spacing: the image linearly, label maps to the nearest voxel, so that no value and no
+      label arises that was not there (nnU-Net resamples each label's mask linearly instead; half a voxel is the most
+      that a boundary moves here). Where slices are thick, the image too takes the nearest slice along their axis, after
+      the others: between two of them linear interpolation makes up anatomy.
+    - Normalised by the plan's rules: CT by the training set's numbers, as Hounsfield units mean the same everywhere;
+      other modalities each image by itself, over the voxels that are not 0 where the image is cropped to them (as in
+      nnU-Net, or the share of background would shift the tissue), else over all.
 
     Args:
         task: gives the number of channels.
@@ -40,13 +54,23 @@ def preprocessing(task: SegTask, plan: Plan, keys: Sequence[str]) -> list[dict[s
             "make the plan again with `monai-nas plan`"
         )
     names = list(keys)
-    modes = ["nearest" if name == "label" else "bilinear" for name in names]
     configs = [
         _config("LoadImaged", keys=names, ensure_channel_first=True),
         _config("Orientationd", keys=names, axcodes="RAS", labels=None),
-        _config("Spacingd", keys=names, pixdim=list(plan.spacing_mm), mode=modes, dtype="$torch.float32"),
     ]
-    configs += _intensity(plan)
+    if plan.crop_to_nonzero:
+        configs.append(
+            _config(
+                "CropForegroundd",
+                keys=names,
+                source_key="image",
+                select_fn=_NON_ZERO,
+                allow_smaller=True,
+                start_coord_key=None,
+                end_coord_key=None,
+            )
+        )
+    configs += [*_resampling(plan, names), *_intensity(plan)]
     if "label" in names:
         configs.append(_config("CastToTyped", keys=["label"], dtype="$torch.uint8"))
     return configs
@@ -67,14 +91,26 @@ def class_indices(task: SegTask) -> list[dict[str, Any]]:
 def augmentation(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
     """Return the random transforms from a preprocessed case, with its class indices, to a patch of ``plan.patch_size``.
 
-    Every class, background included, is equally often at the centre of the crop. Axes of the volume shorter than the
-    crop are kept whole and padded with 0, as the sliding window does at inference. All axes are flipped, because
-    mirrored copies are averaged at inference.
+    What each step is for, in order; amounts are nnU-Net's or smaller, but that it does not shift intensities:
+
+    - Crop: every class, background included, is equally often at the centre, however small it is. A lesion of a few
+      voxels, which a crop anywhere would rarely meet, is so in one patch of K at least. Axes of the volume shorter than
+      the crop are kept whole and padded with 0, as the sliding window does at inference.
+    - Affine: patients lie turned, differ in size, and structures lie anywhere in a patch. The crop is larger than the
+      patch, so that turned corners hold tissue. Axes of unlike spacing are not turned into each other, and along an
+      axis much coarser than the finest nothing is scaled or moved: slices would be mixed that lie millimetres apart.
+    - Flips of all axes, because mirrored copies are averaged at inference.
+    - Noise, smoothing and low resolution: scanners and protocols. The smoothing is as wide in mm along a coarse axis as
+      along the finest; the low resolution halves all axes at once in MONAI, which thick slices do not survive, so
+      tasks with thick slices go without.
+    - Scale, shift and gamma of the intensities: contrast agents, coils and exposure.
     """
     keys = ["image", "label"]
-    patch = list(plan.patch_size)
-    crop = [_crop_length(length) for length in patch]
+    patch, coarse = list(plan.patch_size), _coarse_axes(plan.spacing_mm)
+    crop = [length if axis in coarse else _crop_length(length) for axis, length in enumerate(patch)]
     rotation = [_rotation_about(axis, plan.spacing_mm) for axis in range(3)]
+    blur_x, blur_y, blur_z = (_blur_range(axis, plan.spacing_mm) for axis in range(3))
+    low_resolution = [_config("RandSimulateLowResolutiond", keys=["image"], prob=0.15, zoom_range=[0.5, 1.0])]
     return [
         _config(
             "RandCropByLabelClassesd",
@@ -94,21 +130,21 @@ def augmentation(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
             prob=0.8,
             spatial_size=patch,
             rotate_range=rotation,
-            scale_range=[_MAX_SCALING] * 3,
-            translate_range=[round(_MAX_TRANSLATION * length, 1) for length in patch],
+            scale_range=[0.0 if axis in coarse else _MAX_SCALING for axis in range(3)],
+            translate_range=[
+                0.0 if axis in coarse else round(_MAX_TRANSLATION * length, 1) for axis, length in enumerate(patch)
+            ],
             mode=["bilinear", "nearest"],
             padding_mode="zeros",
         ),
         *(_config("RandFlipd", keys=keys, prob=0.5, spatial_axis=axis) for axis in range(3)),
         _config("RandGaussianNoised", keys=["image"], prob=0.15, std=0.1),
-        _config(
-            "RandGaussianSmoothd", keys=["image"], prob=0.15, sigma_x=[0.5, 1.0], sigma_y=[0.5, 1.0], sigma_z=[0.5, 1.0]
-        ),
-        _config("RandSimulateLowResolutiond", keys=["image"], prob=0.15, zoom_range=[0.5, 1.0]),
+        _config("RandGaussianSmoothd", keys=["image"], prob=0.15, sigma_x=blur_x, sigma_y=blur_y, sigma_z=blur_z),
+        *([] if coarse else low_resolution),
         _config("RandScaleIntensityd", keys=["image"], prob=0.3, factors=0.25),
         _config("RandShiftIntensityd", keys=["image"], prob=0.3, offsets=0.1),
         _config("RandAdjustContrastd", keys=["image"], prob=0.3, gamma=[0.7, 1.5], retain_stats=True),
-        _config("CastToTyped", keys=keys, dtype=["$torch.float32", "$torch.uint8"]),
+        _plain_tensors(keys),
     ]
 
 
@@ -116,13 +152,13 @@ def random_crop(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
     """Return the transforms from a preprocessed case to a patch of ``plan.patch_size`` anywhere in it, unaltered.
 
     Axes of the volume shorter than the patch are padded with 0. The SCNAS paper trains so, without augmentation, on
-    crops of the region that is not zero (scnas.txt, section 4); the region is not looked for here.
+    crops of the region that is not zero (scnas.txt, section 4); here preprocessing crops to it where the plan says so.
     """
     keys, patch = ["image", "label"], list(plan.patch_size)
     return [
         _config("SpatialPadd", keys=keys, spatial_size=patch),
         _config("RandSpatialCropd", keys=keys, roi_size=patch, random_size=False),
-        _config("CastToTyped", keys=keys, dtype=["$torch.float32", "$torch.uint8"]),
+        _plain_tensors(keys),
     ]
 
 
@@ -150,14 +186,17 @@ def postprocessing(task: SegTask, plan: Plan, output_dir: str | Path) -> list[di
     """Return the transforms from logits under "pred" (K, H, W, D) to a label map on the original grid, saved as uint8.
 
     Probabilities, not labels, are resampled to the original grid, which keeps boundaries smooth. The inverse refers to
-    the configuration id "preprocessing", as bundles name it.
+    the configuration id "preprocessing", as bundles name it. The largest component is looked for on the original grid,
+    among voxels that touch by a face, an edge or a corner.
     """
     if task.num_classes > 256:
         raise UserError(f"{task.name}: {task.num_classes} classes do not fit uint8 label maps: merge some labels")
+    largest = [_config("KeepLargestConnectedComponentd", keys="pred", applied_labels=list(plan.keep_largest))]
     return [
         _config("Activationsd", keys="pred", softmax=True),
         _config("Invertd", keys="pred", transform="@preprocessing", orig_keys="image", nearest_interp=False),
         _config("AsDiscreted", keys="pred", argmax=True),
+        *(largest if plan.keep_largest else []),
         _config(
             "SaveImaged",
             keys="pred",
@@ -184,26 +223,42 @@ def _config(target: str, **arguments: Any) -> dict[str, Any]:
     return {"_target_": f"monai.transforms.{target}", **arguments}
 
 
+def _plain_tensors(keys: list[str]) -> dict[str, Any]:
+    """Return the end of every training chain: the types of a batch, without metadata that each operation would copy."""
+    return _config("EnsureTyped", keys=keys, dtype=["$torch.float32", "$torch.uint8"], track_meta=False)
+
+
+def _resampling(plan: Plan, names: list[str]) -> list[dict[str, Any]]:
+    """Return the change of spacing: in one step, or in two where one axis is resampled by itself."""
+    nearest = ["nearest"] * len(names)
+    modes = ["nearest" if name == "label" else "bilinear" for name in names]
+    whole = {"keys": names, "pixdim": list(plan.spacing_mm), "mode": modes, "dtype": "$torch.float32"}
+    if plan.resample_separately is None:
+        return [_config("Spacingd", **whole)]
+    in_plane = list(plan.spacing_mm)
+    in_plane[plan.resample_separately] = _KEPT_SPACING
+    return [_config("Spacingd", **whole | {"pixdim": in_plane}), _config("Spacingd", **whole | {"mode": nearest})]
+
+
 def _intensity(plan: Plan) -> list[dict[str, Any]]:
     """Return the normalisation: one transform for all channels where one rule fits, else channel by channel."""
-    rules = plan.intensity
+    rules, nonzero = plan.intensity, plan.crop_to_nonzero
     if all(rule.kind == "mri" for rule in rules):
-        # The whole image, zeros included: masking them would give each crop of the same scan another scale.
-        return [_config("NormalizeIntensityd", keys=["image"], channel_wise=True, nonzero=False)]
+        return [_config("NormalizeIntensityd", keys=["image"], channel_wise=True, nonzero=nonzero)]
     if len(rules) == 1:
-        return [_normalise_channel("image", rules[0])]
+        return [_normalise_channel("image", rules[0], nonzero)]
     channels = [f"image_{index}" for index in range(len(rules))]
     return [
         _config("SplitDimd", keys=["image"], dim=0, output_postfixes=[str(index) for index in range(len(rules))]),
-        *(_normalise_channel(channel, rule) for channel, rule in zip(channels, rules, strict=True)),
+        *(_normalise_channel(channel, rule, nonzero) for channel, rule in zip(channels, rules, strict=True)),
         _config("ConcatItemsd", keys=channels, name="image"),
         _config("DeleteItemsd", keys=channels),
     ]
 
 
-def _normalise_channel(key: str, rule: IntensityRule) -> dict[str, Any]:
+def _normalise_channel(key: str, rule: IntensityRule, nonzero: bool) -> dict[str, Any]:
     if rule.kind == "mri":
-        return _config("NormalizeIntensityd", keys=[key], nonzero=False)
+        return _config("NormalizeIntensityd", keys=[key], nonzero=nonzero)
     # Clipping to [lower, upper], then (x - mean) / std, as one linear map with clipped ends.
     low, high = ((bound - rule.mean) / rule.std for bound in (rule.lower, rule.upper))
     return _config(
@@ -214,6 +269,17 @@ def _normalise_channel(key: str, rule: IntensityRule) -> dict[str, Any]:
 def _crop_length(length: int) -> int:
     """Length cropped for a patch axis: longer by an even number, so that their centres lie on the same voxel grid."""
     return length + 2 * round((_AFFINE_MARGIN - 1) * length / 2)
+
+
+def _coarse_axes(spacing_mm: Sequence[float]) -> set[int]:
+    """Axes of thick slices: much coarser than the finest."""
+    return {axis for axis, spacing in enumerate(spacing_mm) if spacing > _ISOTROPIC_RATIO * min(spacing_mm)}
+
+
+def _blur_range(axis: int, spacing_mm: Sequence[float]) -> list[float]:
+    """Least and largest std of the smoothing along an axis, in voxels: along a coarse axis the same in mm."""
+    voxels = min(spacing_mm) / spacing_mm[axis] if axis in _coarse_axes(spacing_mm) else 1.0
+    return [round(std * voxels, 3) for std in _BLUR]
 
 
 def _rotation_about(axis: int, spacing_mm: Sequence[float]) -> float:

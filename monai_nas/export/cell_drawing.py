@@ -68,7 +68,7 @@ def read_architecture(path: Path) -> Architecture:
         UserError: naming the file, when it holds none.
     """
     record = read_json(path)
-    for key in ("network_def", "architecture"):
+    for key in ("network_def", "network", "architecture"):  # an ensemble's members are its "network"
         record = record.get(key, record) if isinstance(record, dict) else record
     return Architecture.from_record(record, source=str(path))
 

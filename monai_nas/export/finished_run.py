@@ -1,4 +1,4 @@
-"""A finished run, read back from its folder and checked: what a bundle is made of."""
+"""What a bundle is made of: a finished run, read back from its folder and checked, or a network to be trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,32 +8,86 @@ from typing import Any
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
+from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.files import load_weights, read_json
 from monai_nas.metrics import ScoreTable
 from monai_nas.plans.plan import Plan
+from monai_nas.tasks.task import SegTask
+
+NETWORK = "monai_nas.networks.build_network"
+ENSEMBLE = "monai_nas.networks.build_ensemble"
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The values of a RUN folder that travel into a bundle."""
+    """The values of a RUN folder that travel into a bundle; or, without weights, what a bundle to be trained needs."""
 
-    network_def: Mapping[str, Any]  # the whole call of build_network, architecture inline
+    network_def: Mapping[str, Any]  # the whole call of build_network or build_ensemble, architecture inline
     plan: Plan
-    weights: Mapping[str, Tensor]  # a plain state_dict that fits network_def
+    weights: Mapping[str, Tensor] | None  # a plain state_dict that fits network_def; None: not trained
     facts: Mapping[str, Any]  # run.json: verb, seed, minutes or epochs, fold kept out, environment
     fold_seed: int  # of the folds, as in folds.json
     scores: ScoreTable | None  # scores.json, where withheld cases have been scored
 
+    @classmethod
+    def from_parts(cls, task: SegTask, plan: Plan, architecture: Architecture) -> "FinishedRun":
+        """Return the beginning of a run: an architecture built for a task, as its plan says, and no weights.
+
+        Raises:
+            UserError: when the plan is another task's, or when no network can be built from architecture and plan.
+        """
+        wanted, planned = ((one.name, one.modalities, one.labels) for one in (task, plan.task))
+        if wanted != planned:
+            raise UserError(
+                f"--task {task.name}: the plan is of {plan.task.name}, channels {', '.join(plan.task.modalities)}, "
+                f"labels {', '.join(plan.task.labels)}: give the plan of the task"
+            )
+        network_def = {
+            "_target_": NETWORK,
+            "architecture": architecture.to_record(),
+            "spatial_dims": len(plan.patch_size),
+            "in_channels": task.in_channels,
+            "out_channels": task.num_classes,
+            "width": plan.width,
+            "strides": [list(stride) for stride in plan.strides],
+            "dropout": 0.0,
+        }
+        run = cls(network_def=network_def, plan=plan, weights=None, facts={}, fold_seed=0, scores=None)
+        _ = run.num_parameters  # fails where architecture and strides do not go together
+        return run
+
+    @property
+    def member_def(self) -> Mapping[str, Any]:
+        """The arguments of ``build_network``: of the network itself, or of each member of an ensemble."""
+        member: Mapping[str, Any] = self.network_def.get("network", self.network_def)
+        return member
+
+    @property
+    def num_members(self) -> int:
+        """Number of networks: 1, or the members of an ensemble."""
+        return int(self.network_def.get("members", 1))
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the network, or of each member of an ensemble."""
+        return Architecture.from_record(self.member_def["architecture"])
+
     @property
     def network_name(self) -> str:
         """The registered name of the network, "cell_unet"."""
-        return str(self.network_def["architecture"]["space"])
+        return self.architecture.space
 
     @property
     def is_searched(self) -> bool:
         """Whether the network was found by a search; one made by hand has nothing to choose."""
-        return bool(self.network_def["architecture"]["choices"])
+        return bool(self.architecture.choices)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable values, of all members of an ensemble together."""
+        network = build_from(self.network_def, "architecture and plan")
+        return sum(parameter.numel() for parameter in network.parameters())
 
 
 def load_run(run: Path) -> FinishedRun:
@@ -66,9 +120,9 @@ def load_run(run: Path) -> FinishedRun:
     )
 
 
-def build_from(network_def: Any, source: Path) -> nn.Module:
+def build_from(network_def: Any, source: Path | str) -> nn.Module:
     """Return the network that a definition describes; raises UserError naming ``source`` when it describes none."""
-    if not isinstance(network_def, Mapping) or network_def.get("_target_") != "monai_nas.networks.build_network":
+    if not isinstance(network_def, Mapping) or network_def.get("_target_") not in (NETWORK, ENSEMBLE):
         raise UserError(f"{source}: not a network of monai_nas: use the network.json that the run wrote")
     try:
         network = ConfigParser({"network_def": dict(network_def)}).get_parsed_content("network_def")

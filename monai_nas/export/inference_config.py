@@ -9,6 +9,7 @@ DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 AMP = "$torch.cuda.is_available()"
 SLIDING_WINDOW_BATCH = 4
 OVERLAP = 0.5
+GPU_VOXELS = 50_000_000  # of volumes whose sums are held on a GPU; larger ones go to main memory, patch by patch
 
 # A run without weights ends here, in one line. CheckpointLoader alone would also stop it, but with a long traceback.
 REQUIRE_WEIGHTS = "$os.path.isfile(@ckpt_path) or sys.exit('error: ' + @ckpt_path + @missing_weights)"
@@ -78,6 +79,7 @@ def sliding_window(run: FinishedRun) -> dict[str, Any]:
         "sw_batch_size": SLIDING_WINDOW_BATCH,
         "overlap": OVERLAP,
         "mode": "gaussian",
+        "cpu_thresh": GPU_VOXELS,
     }
 
 

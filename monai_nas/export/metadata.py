@@ -9,6 +9,7 @@ from monai_nas import __version__
 from monai_nas.export.finished_run import FinishedRun
 from monai_nas.metrics.table import METRICS
 from monai_nas.plans.plan import IntensityRule
+from monai_nas.plans.published import ARCHITECTURE_TASK, committed_architecture
 from monai_nas.tasks.msd import MSD_TASKS
 from monai_nas.tasks.task import SegTask
 
@@ -57,14 +58,16 @@ def bundle_metadata(run: FinishedRun) -> dict[str, Any]:
             "itk": _installed("itk"),
             "pytorch-ignite": _installed("pytorch-ignite"),
             "tensorboard": _installed("tensorboard"),
+            **({"scikit-image": _installed("scikit-image")} if plan.keep_largest else {}),  # of the largest component
         },
         "supported_apps": {},
         "name": f"{task.short_name} segmentation ({modalities})",
         "task": f"Segmentation of {structures} in {modalities} volumes",
-        "description": f"A 3D network {origin(run)} for {task.name}: {structures}.",
+        "description": f"{_subject(run)} for {task.name} ({structures}), {origin(run)}"
+        + ("." if run.weights is not None else "; not trained, without weights."),
         "authors": "The monai_nas developers",
         "copyright": "Copyright (c) the monai_nas developers",
-        "data_source": _data_source(task),
+        "data_source": data_source(task),
         "data_type": "nibabel",
         "image_classes": f"{task.in_channels} channel(s): {', '.join(task.modalities)}, normalised as in the plan",
         "label_classes": f"single channel, {values}",
@@ -92,7 +95,27 @@ def bundle_metadata(run: FinishedRun) -> dict[str, Any]:
 
 def origin(run: FinishedRun) -> str:
     """Return where the network comes from: "found by neural architecture search", "made by hand (res_unet)"."""
-    return "found by neural architecture search" if run.is_searched else f"made by hand ({run.network_name})"
+    words = "found by neural architecture search" if run.is_searched else f"made by hand ({run.network_name})"
+    return f"{words} on {ARCHITECTURE_TASK}" if is_transferred(run) else words
+
+
+def is_transferred(run: FinishedRun) -> bool:
+    """Whether the run takes over the architecture that all shipped bundles share."""
+    return run.weights is None and run.architecture == committed_architecture()
+
+
+def is_decathlon(task: SegTask) -> bool:
+    """Whether this is a task of the MSD; what is known of it may have grown since its plan was made."""
+    return any((task.name, task.labels) == (known.name, known.labels) for known in MSD_TASKS)
+
+
+def data_source(task: SegTask) -> str:
+    """Return where the data come from."""
+    return (
+        f"{task.name} of the Medical Segmentation Decathlon (http://medicaldecathlon.com)"
+        if is_decathlon(task)
+        else task.name
+    )
 
 
 def references(run: FinishedRun) -> list[str]:
@@ -109,13 +132,19 @@ def eval_metrics(run: FinishedRun) -> dict[str, float]:
 
 
 def describe_run(run: FinishedRun) -> str:
-    """Return what the run was in a few words: "search, 30 minutes, seed 0"."""
+    """Return what the run was in a few words: "search, 30 minutes, seed 0"; or that there was none."""
+    if run.weights is None:
+        return "architecture transferred, not trained"
     words = [str(run.facts.get("verb", "run"))]
     for key in ("minutes", "epochs"):
         if run.facts.get(key) is not None:
             words.append(f"{run.facts[key]:g} {key}")
     words.append(f"seed {run.facts.get('seed', 0)}")
     return ", ".join(words)
+
+
+def _subject(run: FinishedRun) -> str:
+    return "A 3D network" if run.num_members == 1 else f"The mean of {run.num_members} 3D networks"
 
 
 def _image_format(run: FinishedRun) -> dict[str, Any]:
@@ -147,10 +176,6 @@ def _value_range(rules: tuple[IntensityRule, ...]) -> list[float]:
 def _numbered(names: tuple[str, ...]) -> list[tuple[str, str]]:
     """Return (position, name) pairs; a name that came before gets its position added, for names must differ."""
     return [(str(index), name if names.index(name) == index else f"{name} {index}") for index, name in enumerate(names)]
-
-
-def _data_source(task: SegTask) -> str:
-    return f"{task.name} of the Medical Segmentation Decathlon" if task in MSD_TASKS else task.name
 
 
 def _installed(package: str) -> str:

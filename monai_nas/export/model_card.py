@@ -4,29 +4,33 @@ import math
 from collections.abc import Iterable
 
 from monai_nas.export.finished_run import FinishedRun
-from monai_nas.export.metadata import describe_run, origin, references
+from monai_nas.export.first_use import first_use
+from monai_nas.export.metadata import data_source, describe_run, is_decathlon, is_transferred, origin, references
+from monai_nas.export.train_config import cache_rate
 from monai_nas.metrics.table import METRICS
-from monai_nas.tasks.msd import MSD_TASKS
+from monai_nas.plans.plan import Plan
+from monai_nas.plans.published import ARCHITECTURE_TASK
 from monai_nas.tasks.task import SegTask
 
 MSD_LICENSE = """\
-The weights in this bundle were trained on {task} of the Medical Segmentation Decathlon
-(http://medicaldecathlon.com), which its authors publish under the Creative Commons licence
-CC-BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/). The data are not part of this
-bundle. Whoever uses them must cite
+{task} belongs to the Medical Segmentation Decathlon (http://medicaldecathlon.com), which its
+authors publish under the Creative Commons licence CC-BY-SA 4.0
+(https://creativecommons.org/licenses/by-sa/4.0/). The data are not part of this bundle; weights
+that were trained on them are made from them. Whoever uses the data must cite
 
     Antonelli et al. The Medical Segmentation Decathlon. Nature Communications 13, 4128 (2022).
     Simpson et al. A large annotated medical image dataset for the development and evaluation of
     segmentation algorithms. arXiv:1902.09063 (2019).
 """
 OWN_LICENSE = """\
-The weights in this bundle were trained on the dataset {task}. The data are not part of this
-bundle; their owner states the terms of their use, and whoever passes the bundle on writes them here.
+The dataset of this bundle is {task}. The data are not part of it; their owner states the terms of
+their use, also for weights that were trained on them, and whoever passes the bundle on writes them here.
 """
 CARD = """\
 # Model Overview
 
-{description} The network was {origin}; its architecture is readable JSON under
+{description}
+The network was {origin}; its architecture is readable JSON under
 `network_def` in `configs/inference.json`.
 
 ## Authors
@@ -39,7 +43,8 @@ The monai_nas developers.
 
 ## Model Description
 
-Made by `monai_nas` ({run}). The network has {parameters:,} parameters, {width} channels in its stem and
+Made by `monai_nas` ({run}).
+{subject} has {parameters:,} parameters, {width} channels in its stem and
 {levels} down-samplings with strides {strides}; it reads patches of {patch} voxels and returns one tensor of
 {classes} logits per voxel.
 
@@ -47,12 +52,14 @@ Made by `monai_nas` ({run}). The network has {parameters:,} parameters, {width} 
 
 ## Data
 
-{source}: {cases} labelled cases measured. Channels: {channels}. Labels: {labels}.
+{source}:
+{cases}. Channels: {channels}. Labels: {labels}.
 Terms of use: `docs/data_license.txt`.
 
 ### Preprocessing
 
-Every scan is turned to RAS, resampled to {spacing} mm (linear; labels nearest) and normalised: {intensity}.
+Every scan is turned to RAS, {crop}resampled to {spacing} mm ({interpolation}; labels nearest) and normalised:
+{intensity}.{largest}
 The rules behind these numbers stand under `plan` in `configs/search.json`.
 
 ## Performance
@@ -61,7 +68,7 @@ The rules behind these numbers stand under `plan` in `configs/search.json`.
 
 ## Additional Usage Steps
 
-In the bundle's folder, DIR being a folder with dataset.json in the form of the decathlon:
+{first_use}In the bundle's folder, DIR being a folder with dataset.json in the form of the decathlon:
 
 ```
 python -m monai.bundle run --config_file configs/inference.json --dataset_dir DIR
@@ -74,18 +81,19 @@ torchrun --standalone --nproc_per_node=2 -m monai.bundle run \\
 
 From another folder, name the configuration's path and add `--bundle_root BUNDLE`. Inference reads
 `DIR/imagesTs/*.nii.gz` and writes to `eval/`; another list is given by `--datalist "['a.nii.gz']"`. Training writes
-to `runs/train/model.pt` and a search to `runs/search`, never over the weights shipped here. With `monai_nas` alone:
+to `runs/train/model.pt` and a search to `runs/search`, never over the weights in `models/`. With `monai_nas` alone:
 `monai-nas predict --bundle BUNDLE --images DIR --out OUT`, which also averages over mirrored copies.
 
 ## System Configuration
 
-CPU or one GPU; the plan was made for {memory:.1f} GB of memory in training. {hardware}
-
+CPU or one GPU; the plan was made for {memory:.1f} GB of memory in training{together}.
+Preprocessed cases may take a quarter of it: {cached:.0%} of them are kept (`cache_rate` in `configs/train.json`).
+{hardware}
 ## Limitations
 
 For research only, not for clinical decisions. The network knows scans like those it was trained on; other scanners,
-protocols, ages or diseases may mislead it. `models/model.ts` is TorchScript; TensorRT is not supported. The bundle has
-no path for several DICOM series as channels: MONAI Deploy then needs an operator of its own.
+protocols, ages or diseases may mislead it. The bundle has no path for several DICOM series as channels: MONAI Deploy
+then needs an operator of its own. {torchscript}; TensorRT is not supported.
 
 ## Citation
 
@@ -97,48 +105,82 @@ no path for several DICOM series as channels: MONAI Deploy then needs an operato
 
 # License
 
-The code and the weights: Apache License 2.0, see `LICENSE`. The data: see `docs/data_license.txt`.
+The code{and_weights}: Apache License 2.0, see `LICENSE`. The data: see `docs/data_license.txt`.
 """
 
 
 def model_card(run: FinishedRun, name: str) -> str:
     """Return the model card of the bundle called ``name``."""
     task, plan = run.plan.task, run.plan
-    structures = ", ".join(task.labels[1:])
+    is_trained = run.weights is not None
     environment = run.facts.get("environment", {})
     return CARD.format(
-        description=f"`{name}` segments {structures} in {', '.join(task.modalities)} volumes.",
+        description=_description(run, name),
         origin=origin(run),
         tags=_join(["Segmentation", *task.modalities, *(["neural architecture search"] if run.is_searched else [])]),
         run=describe_run(run),
-        parameters=sum(weight.numel() for weight in run.weights.values() if weight.is_floating_point()),
-        width=run.network_def.get("width", plan.width),
+        subject="The network" if run.num_members == 1 else f"Each of the {run.num_members} networks",
+        parameters=run.num_parameters // run.num_members,
+        width=run.member_def.get("width", plan.width),
         levels=len(plan.strides),
         strides=_join(_times(stride) for stride in plan.strides),
         patch=_times(plan.patch_size),
         classes=task.num_classes,
         provenance=_provenance(run),
-        source=_source(task),
-        cases=plan.fingerprint.num_cases,
+        source=data_source(task),
+        cases=f"{plan.fingerprint.num_cases} labelled cases measured"
+        if plan.fingerprint.num_cases
+        else "no case was measured, the plan rests on published figures",
         channels=_join(task.modalities),
         labels=_join(f"{index} {label}" for index, label in enumerate(task.labels)),
         spacing=" x ".join(f"{spacing:.4g}" for spacing in plan.spacing_mm),
-        intensity=_intensity(run),
+        crop="cropped to its non-zero voxels, " if plan.crop_to_nonzero else "",
+        interpolation="linear"
+        if plan.resample_separately is None
+        else f"linear, along axis {'RAS'[plan.resample_separately]} the nearest slice",
+        intensity=_intensity(plan),
+        largest=f"\nOf {_join(task.labels[index] for index in plan.keep_largest)} only the largest component is kept."
+        if plan.keep_largest
+        else "",
         performance=_performance(run),
+        first_use=first_use(run, name),
         memory=plan.memory_bytes / 1024**3,
-        hardware=f"This run: {environment['processor']}, {environment['dtype']}." if environment else "",
+        cached=cache_rate(plan),
+        together=""
+        if run.num_members == 1
+        else " of one network, and `configs/train.json` trains all of them together",
+        hardware=f"This run: {environment['processor']}, {environment['dtype']}.\n" if environment else "",
+        torchscript="`models/model.ts` is TorchScript"
+        if is_trained
+        else "`ckpt_export` makes TorchScript of trained weights",
         citation="Cite the papers below that apply, and the data's.",
         references="\n".join(f"[{number}] {text}" for number, text in enumerate(references(run), 1)),
+        and_weights=" and the weights" if is_trained else "",
     )
 
 
 def data_license(task: SegTask) -> str:
     """Return docs/data_license.txt: the decathlon's terms, or whose the terms of other data are."""
-    return (MSD_LICENSE if task in MSD_TASKS else OWN_LICENSE).format(task=task.name)
+    return (MSD_LICENSE if is_decathlon(task) else OWN_LICENSE).format(task=task.name)
+
+
+def _description(run: FinishedRun, name: str) -> str:
+    task = run.plan.task
+    purpose = f"{', '.join(task.labels[1:])} in {', '.join(task.modalities)} volumes"
+    if run.weights is None:
+        return f"**Not trained.** `{name}` is for {purpose}; it has no weights until it is trained (*First use*)."
+    if run.num_members > 1:
+        return f"`{name}` segments {purpose}, by the mean probability of {run.num_members} networks."
+    return f"`{name}` segments {purpose}."
 
 
 def _provenance(run: FinishedRun) -> str:
     """Return the run's own record of data, code and versions, one line each."""
+    if run.weights is None:
+        source = (
+            f"transferred from {ARCHITECTURE_TASK}" if is_transferred(run) else "given, not searched on these data,"
+        )
+        return f"The architecture was {source} and not trained here; width, strides and patch follow from the plan."
     kept_out = (
         "none, so that configs/evaluate.json scores cases the weights were trained on"
         if run.facts.get("fold") is None
@@ -153,6 +195,8 @@ def _provenance(run: FinishedRun) -> str:
 def _performance(run: FinishedRun) -> str:
     """Return the scores as a table, or that there are none."""
     scores = run.scores
+    if run.weights is None:
+        return "None: the network is not trained."
     if scores is None:
         return (
             "This run has not been scored: no scores.json lies beside its weights. Score it with "
@@ -163,9 +207,11 @@ def _performance(run: FinishedRun) -> str:
     lines += [_row(name, [values[index] for values in means]) for index, name in enumerate(scores.classes)]
     lines.append(_row("mean", [scores.mean(metric) for metric in METRICS]))
     tolerances = sorted({case.tolerance_mm for case in scores.cases})
+    by_one = " Each case was segmented by the one network that had not seen it, not by all." * (run.num_members > 1)
     return (
         f"On {len(scores.cases)} cases, those of the run's scores.json, in percent; surface Dice at a tolerance of "
-        f"{_join(f'{tolerance:g}' for tolerance in tolerances)} mm ({scores.tolerance_source}).\n\n" + "\n".join(lines)
+        f"{_join(f'{tolerance:g}' for tolerance in tolerances)} mm ({scores.tolerance_source}).{by_one}\n\n"
+        + "\n".join(lines)
     )
 
 
@@ -175,20 +221,14 @@ def _row(name: str, values: list[float]) -> str:
     return f"| {' | '.join([name, *cells])} |"
 
 
-def _intensity(run: FinishedRun) -> str:
-    rules = zip(run.plan.task.modalities, run.plan.intensity, strict=True)
+def _intensity(plan: Plan) -> str:
+    voxels = "'s non-zero voxels" if plan.crop_to_nonzero else ""
     return _join(
         f"{name} clipped to {rule.lower:g} to {rule.upper:g}, minus {rule.mean:.4g}, divided by {rule.std:.4g}"
         if rule.kind == "ct"
-        else f"{name} to zero mean and unit deviation of each scan"
-        for name, rule in rules
+        else f"{name} to zero mean and unit deviation of each scan{voxels}"
+        for name, rule in zip(plan.task.modalities, plan.intensity, strict=True)
     )
-
-
-def _source(task: SegTask) -> str:
-    if task in MSD_TASKS:
-        return f"{task.name} of the Medical Segmentation Decathlon (http://medicaldecathlon.com)"
-    return task.name
 
 
 def _flat(value: object) -> str:

@@ -1,22 +1,23 @@
-"""configs/train.json, with evaluate.json and multi_gpu_train.json to lay over it: standard MONAI training."""
+"""configs/train.json: standard MONAI training."""
 
+import math
 from typing import Any
 
-from monai_nas.data.transforms import augmentation, class_indices, postprocessing, preprocessing
+from monai_nas.data.transforms import augmentation, class_indices, preprocessing
 from monai_nas.export.finished_run import FinishedRun
-from monai_nas.export.inference_config import (
-    AMP,
-    DEVICE,
-    MISSING_WEIGHTS,
-    REQUIRE_WEIGHTS,
-    compose,
-    load_weights,
-    sliding_window,
-)
+from monai_nas.export.inference_config import AMP, DEVICE, compose, load_weights, sliding_window
+from monai_nas.plans.plan import Plan
 
 MAX_EPOCHS = 300
 VAL_INTERVAL = 5  # epochs
+CACHE_SHARE = 0.25  # of the plan's memory for preprocessed cases; feature maps may take half of it (plans/rules.py)
 SEED_EVERYTHING = "$monai.utils.set_determinism(seed=@seed)"
+IMPORTS = [
+    "$import pathlib",
+    "$from monai_nas.data.spacing import warn_of_other_spacing",
+    "$from monai_nas.tasks.splits import make_folds",
+    "$from monai_nas.tasks.splits import training_cases",
+]
 MEAN_DICE = {
     "_target_": "monai.handlers.MeanDice",
     "include_background": False,
@@ -27,11 +28,7 @@ MEAN_DICE = {
 def train_config(run: FinishedRun) -> dict[str, Any]:
     """Return the training workflow; the best validated weights go to ckpt_dir/model.pt, never over the shipped ones."""
     return {
-        "imports": [
-            "$import pathlib",
-            "$from monai_nas.tasks.splits import make_folds",
-            "$from monai_nas.tasks.splits import training_cases",
-        ],
+        "imports": IMPORTS,
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
@@ -45,6 +42,8 @@ def train_config(run: FinishedRun) -> dict[str, Any]:
         "fold": run.facts.get("fold") or 0,
         "max_epochs": MAX_EPOCHS,
         "val_interval": VAL_INTERVAL,
+        "cache_rate": cache_rate(run.plan),
+        "planned_spacing_mm": list(run.plan.fingerprint.median_spacing_mm),
         "learning_rate": 0.001,
         "cases": "$training_cases(pathlib.Path(@dataset_dir))",
         "folds": "$make_folds([case.name for case in @cases], @fold_seed)",
@@ -66,7 +65,10 @@ def train_config(run: FinishedRun) -> dict[str, Any]:
         "train": _train_section(run),
         "validate": _validate_section(run),
         "initialize": [SEED_EVERYTHING],
-        "run": ["$@train::trainer.run()"],
+        "run": [
+            "$warn_of_other_spacing(@train::dataset::data, @planned_spacing_mm)",
+            "$@train::trainer.run()",
+        ],
     }
 
 
@@ -81,9 +83,9 @@ def _train_section(run: FinishedRun) -> dict[str, Any]:
         "preprocessing": compose(transforms),
         "dataset": {
             "_target_": "monai.data.CacheDataset",
-            "data": _pairs("not in"),
+            "data": pairs("not in"),
             "transform": "@train::preprocessing",
-            "cache_rate": 1.0,
+            "cache_rate": "@cache_rate",
             "num_workers": 1,
             "progress": False,
         },
@@ -140,9 +142,9 @@ def _validate_section(run: FinishedRun) -> dict[str, Any]:
         "preprocessing": compose(preprocessing(run.plan.task, run.plan, ("image", "label"))),
         "dataset": {
             "_target_": "monai.data.CacheDataset",
-            "data": _pairs("in"),
+            "data": pairs("in"),
             "transform": "@validate::preprocessing",
-            "cache_rate": 1.0,
+            "cache_rate": "@cache_rate",
             "num_workers": 1,
             "progress": False,
         },
@@ -181,92 +183,17 @@ def _validate_section(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def evaluate_config(run: FinishedRun) -> dict[str, Any]:
-    """Return what turns training into scoring of models/model.pt on the withheld fold, on the labels' original grid."""
-    task, plan = run.plan.task, run.plan
-    inverse = [
-        {**step, "transform": "@validate::preprocessing"} if "transform" in step else step
-        for step in postprocessing(task, plan, "@output_dir")
-    ]
-    one_hot = {"_target_": "monai.transforms.AsDiscreted", "keys": ["pred", "label"], "to_onehot": task.num_classes}
-    read_label = {"_target_": "monai.transforms.LoadImaged", "keys": ["label"], "ensure_channel_first": True}
-    return {
-        "imports": [
-            "$import os",
-            "$import pathlib",
-            "$import sys",
-            "$from monai_nas.tasks.splits import make_folds",
-            "$from monai_nas.tasks.splits import training_cases",
-        ],
-        "missing_weights": MISSING_WEIGHTS,
-        "validate::preprocessing": compose([*preprocessing(task, plan, ("image",)), read_label]),
-        "validate::dataset": {
-            "_target_": "monai.data.Dataset",
-            "data": _pairs("in"),
-            "transform": "@validate::preprocessing",
-        },
-        "validate::postprocessing": compose([*inverse, one_hot]),
-        "validate::handlers": [
-            load_weights("@ckpt_path"),
-            {"_target_": "monai.handlers.StatsHandler", "iteration_log": False},
-            {
-                "_target_": "monai.handlers.MetricsSaver",
-                "save_dir": "@output_dir",
-                "metrics": ["val_mean_dice"],
-                "metric_details": ["val_mean_dice"],
-                "batch_transform": "$lambda batch: [item['image'].meta for item in batch]",
-                "summary_ops": "*",
-            },
-        ],
-        "run": [REQUIRE_WEIGHTS, "$@validate::evaluator.run()"],
-    }
+def cache_rate(plan: Plan) -> float:
+    """Return the share of the preprocessed cases that fits into ``CACHE_SHARE`` of the plan's memory."""
+    found = plan.fingerprint
+    sizes = zip(found.median_shape, found.median_spacing_mm, plan.spacing_mm, strict=True)
+    voxels = math.prod(length * spacing / target for length, spacing, target in sizes)
+    case_bytes = voxels * (4 * plan.task.in_channels + 1)  # float32 images, uint8 labels
+    num_cases = found.num_cases or plan.task.num_training
+    return min(1.0, math.floor(100 * CACHE_SHARE * plan.memory_bytes / (case_bytes * num_cases)) / 100)
 
 
-def multi_gpu_config() -> dict[str, Any]:
-    """Return what spreads training over the processes of torchrun: NCCL with GPUs, Gloo on the CPU."""
-    return {
-        "imports": [
-            "$import os",
-            "$import pathlib",
-            "$import torch.distributed as dist",
-            "$from monai_nas.tasks.splits import make_folds",
-            "$from monai_nas.tasks.splits import training_cases",
-        ],
-        "device": "$torch.device(f'cuda:{os.environ[\"LOCAL_RANK\"]}' if torch.cuda.is_available() else 'cpu')",
-        "network": {
-            "_target_": "torch.nn.parallel.DistributedDataParallel",
-            "module": "$@network_def.to(@device)",
-            "device_ids": "$[@device] if @device.type == 'cuda' else None",
-            "find_unused_parameters": True,  # a cell may leave one of its two inputs unread
-        },
-        "train::sampler": {
-            "_target_": "monai.data.DistributedSampler",
-            "dataset": "@train::dataset",
-            "even_divisible": True,
-            "shuffle": True,
-        },
-        "train::dataloader::sampler": "@train::sampler",
-        "train::dataloader::shuffle": False,
-        # only the first process writes logs; the schedule and the validation run in all
-        "train::trainer::train_handlers": "$@train::handlers[:-2 if dist.get_rank() > 0 else None]",
-        "validate::sampler": {
-            "_target_": "monai.data.DistributedSampler",
-            "dataset": "@validate::dataset",
-            "even_divisible": False,
-            "shuffle": False,
-        },
-        "validate::dataloader::sampler": "@validate::sampler",
-        "validate::evaluator::val_handlers": "$None if dist.get_rank() > 0 else @validate::handlers",
-        "initialize": [
-            "$dist.init_process_group(backend='nccl' if torch.cuda.is_available() else 'gloo')",
-            "$torch.cuda.is_available() and torch.cuda.set_device(@device)",
-            SEED_EVERYTHING,
-        ],
-        "finalize": ["$dist.destroy_process_group()"],
-    }
-
-
-def _pairs(relation: str) -> str:
+def pairs(relation: str) -> str:
     """Return the expression that lists the labelled cases ``relation`` ("in", "not in") the withheld fold."""
     return (
         "$[{'image': str(case.image), 'label': str(case.label)} for case in @cases"

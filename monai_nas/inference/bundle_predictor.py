@@ -8,19 +8,20 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
+import torch
 from monai.bundle.config_parser import ConfigParser
-from monai.data.meta_tensor import MetaTensor
-from monai.inferers.inferer import Inferer
+from monai.inferers.inferer import SlidingWindowInferer
 from monai.transforms.compose import Compose
 from torch import nn
 
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
 from monai_nas.files import load_weights, read_json, write_atomic
-from monai_nas.inference.predictor import mirrored_probabilities
+from monai_nas.inference.volume import labels_on_file, read_volume, segment
 from monai_nas.tasks.images import read_image
 
-_NOT_OURS = ("Activationsd", "SaveImaged")  # post-transforms that we do ourselves: before averaging, and atomically
+# post-transforms that we do ourselves: slab by slab, and the last one atomically
+_OURS = ("Activationsd", "Invertd", "AsDiscreted", "SaveImaged")
 
 
 class BundlePredictor:
@@ -44,17 +45,18 @@ class BundlePredictor:
         network = self._part(parser, "network_def", nn.Module)
         self._load_weights(network)
         self.network: nn.Module = compute.place(network).eval()
-        self.in_channels = int(parser["network_def"]["in_channels"])
+        definition = parser["network_def"]
+        self.in_channels = int(definition.get("network", definition)["in_channels"])  # an ensemble's are its members'
         self.preprocessing: Compose = self._part(parser, "preprocessing", Compose)
-        self.inferer: Inferer = self._part(parser, "inferer", Inferer)
+        self.inferer: SlidingWindowInferer = self._part(parser, "inferer", SlidingWindowInferer)
         transforms = self._part(parser, "postprocessing", Compose).transforms
-        self.postprocessing = Compose([step for step in transforms if type(step).__name__ not in _NOT_OURS])
+        self.finishing = [step for step in transforms if type(step).__name__ not in _OURS]
 
     def check(self, image: Path) -> None:
         """Refuse an image file that :meth:`predict` could make nothing of.
 
         Raises:
-            UserError: when it cannot be read, has another number of channels than the network, or NaN or Inf.
+            UserError: when it cannot be read, has another number of channels than the network, NaN or Inf, or 0 only.
         """
         scan = read_image(image)
         if scan.num_channels != self.in_channels:
@@ -64,30 +66,31 @@ class BundlePredictor:
             )
         if not np.isfinite(scan.array).all():
             raise UserError(f"{image}: holds NaN or Inf: replace them by finite values")
+        if not scan.array.any():
+            raise UserError(f"{image}: all voxels are 0: give a file that shows something")
 
     def predict(self, image: Path, *, mirror: bool = True) -> npt.NDArray[np.uint8]:
         """Return the label map of an image file on the file's own grid (H, W, D).
+
+        Its memory is bounded whatever the number of classes: docs of ``inference/memory.py``.
 
         Raises:
             UserError: when the file cannot be read, or has another number of channels than the network.
         """
         try:
-            data = self.preprocessing({"image": str(image)})
+            volume = read_volume(image, self.preprocessing)
         except Exception as error:  # readers raise anything; the file is what the user needs to know
             raise UserError(f"{image}: cannot be preprocessed ({_reason(error)}): run `monai-nas check`") from error
-        volume: MetaTensor = data["image"]  # (C, H, W, D)
-        if volume.ndim != 4 or volume.shape[0] != self.in_channels:
+        if volume.image.ndim != 4 or volume.image.shape[0] != self.in_channels:
             raise UserError(
-                f"{image}: has {volume.shape[0]} channels in {volume.ndim - 1} dimensions, the network takes "
-                f"{self.in_channels} in 3: give images of the bundle's task"
+                f"{image}: has {volume.image.shape[0]} channels in {volume.image.ndim - 1} dimensions, the network "
+                f"takes {self.in_channels} in 3: give images of the bundle's task"
             )
-        probabilities = mirrored_probabilities(
-            volume.as_tensor()[None], self.network, self.inferer, compute=self.compute, mirror=mirror
-        )
-        data["pred"] = MetaTensor(probabilities[0].cpu(), meta=volume.meta)
-        labels = self.postprocessing(data)["pred"]  # (1, H, W, D) on the file's grid
-        result: npt.NDArray[np.uint8] = labels[0].numpy().astype(np.uint8)
-        return result
+        turned = volume.turned
+        with torch.inference_mode():
+            labels = segment(volume, self.network, self.inferer, compute=self.compute, mirror=mirror)
+            del volume  # its voxels, before the label map is copied
+            return labels_on_file(labels, turned, self.preprocessing, self.finishing)
 
     def _part(self, parser: ConfigParser, name: str, kind: type[Any]) -> Any:
         """Return what the configuration's id ``name`` builds."""

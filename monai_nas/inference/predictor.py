@@ -1,4 +1,4 @@
-"""Class probabilities of a whole volume: sliding window and mirror averaging."""
+"""Class probabilities of a whole volume, or scores of patches: sliding window and mirror averaging."""
 
 from collections.abc import Callable, Sequence
 from itertools import chain, combinations
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 
-_TOGETHER_VOXELS = (
-    2**18
-)  # mirrored copies of volumes up to this size run as one batch: small ones do not fill the cores
+TOGETHER_VOXELS = 2**18  # mirrored copies of volumes up to this size run as one batch: small ones do not fill the cores
+PATCHES_AT_ONCE = 4  # that the network sees, of windows and their mirrored copies
 _SPATIAL_AXES = (2, 3, 4)
+_FLIPS = tuple(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4)))  # the first is none
 
 
 def predict_probabilities(
@@ -37,7 +37,9 @@ def predict_probabilities(
     Returns:
         (B, K, H, W, D) float32 on the compute device, summing to 1 over K.
     """
-    inferer = SlidingWindowInferer(roi_size=tuple(patch_size), sw_batch_size=4, overlap=overlap, mode="gaussian")
+    inferer = SlidingWindowInferer(
+        roi_size=tuple(patch_size), sw_batch_size=PATCHES_AT_ONCE, overlap=overlap, mode="gaussian"
+    )
     return mirrored_probabilities(image, network, inferer, compute=compute, mirror=mirror)
 
 
@@ -46,26 +48,57 @@ def mirrored_probabilities(
 ) -> Tensor:
     """Return the class probabilities as :func:`predict_probabilities`, with any MONAI inferer, such as a bundle's."""
     image = compute.place(image)
-    flips = list(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4))) if mirror else [()]
-    infer = _probabilities(network, inferer, compute)
+    flips = _FLIPS if mirror else _FLIPS[:1]
+    patch_logits = _logits(network, compute)
+
+    def infer(volume: Tensor) -> Tensor:
+        logits: Tensor = inferer(volume, patch_logits)
+        return logits.softmax(dim=1)
+
     with torch.inference_mode():
-        if mirror and image.shape[2:].numel() <= _TOGETHER_VOXELS:
+        if mirror and image.shape[2:].numel() <= TOGETHER_VOXELS:
             copies = infer(torch.cat([image.flip(axes) for axes in flips])).chunk(len(flips))
             return torch.stack([copy.flip(axes) for copy, axes in zip(copies, flips, strict=True)]).mean(dim=0)
-        total = infer(image)  # flips[0] is no flip
+        total = infer(image)
         for axes in flips[1:]:
             total += infer(image.flip(axes)).flip(axes)
         return total / len(flips)
 
 
-def _probabilities(network: nn.Module, inferer: Inferer, compute: Compute) -> Callable[[Tensor], Tensor]:
+def patch_scores(network: nn.Module, *, compute: Compute, mirror: bool = True) -> Callable[[Tensor], Tensor]:
+    """Return what maps patches (B, C, *patch) to scores (B, K, *patch), whose softmax are the classes' probabilities.
+
+    Without ``mirror`` they are the network's logits; with it the log of eight times the mean probabilities of the
+    mirrored copies. Each window is mirrored by itself, as in nnU-Net, not the volume: the windows of all copies then
+    lie on the same voxels, and one sum serves them all instead of eight.
+
+    Args:
+        network: maps patches to logits; on its device, in evaluation mode.
+        compute: device and number format.
+        mirror: eight times the work.
+    """
+    patch_logits = _logits(network, compute)
+
+    def mirrored(patches: Tensor) -> Tensor:
+        total: Tensor | None = None
+        together = max(1, PATCHES_AT_ONCE // len(patches))
+        for flips in (_FLIPS[at : at + together] for at in range(0, len(_FLIPS), together)):
+            copies = patch_logits(torch.cat([patches.flip(axes) for axes in flips])).log_softmax(dim=1)
+            for copy, axes in zip(copies.chunk(len(flips)), flips, strict=True):
+                scores = copy.flip(axes)
+                total = scores if total is None else torch.logaddexp(total, scores)
+        assert total is not None
+        return total
+
+    return mirrored if mirror else patch_logits
+
+
+def _logits(network: nn.Module, compute: Compute) -> Callable[[Tensor], Tensor]:
+    """Return the network on patches wherever they are, in the number format of ``compute``; float32 comes out."""
+
     def patch_logits(patches: Tensor) -> Tensor:
         with compute.autocast():
             logits: Tensor = network(compute.place(patches))
         return logits.float()
 
-    def probabilities(volume: Tensor) -> Tensor:
-        logits: Tensor = inferer(volume, patch_logits)
-        return logits.softmax(dim=1)
-
-    return probabilities
+    return patch_logits

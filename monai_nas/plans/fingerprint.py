@@ -1,7 +1,7 @@
 """What a dataset is like, measured: shapes, spacings, foreground intensities, class sizes. Decides nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,8 @@ class Fingerprint:
     median_spacing_mm: tuple[float, float, float]
     channels: tuple[ChannelStatistics, ...]
     class_voxels: tuple[int, ...]  # over all cases, background first
+    # voxels of each case's box of non-zero values in any channel; empty: not measured, and nothing is cropped
+    nonzero_shapes: tuple[tuple[int, int, int], ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """Return the fingerprint as plain JSON values; :meth:`from_record` reads it back."""
@@ -50,8 +52,11 @@ class Fingerprint:
             UserError: when a key is unknown or missing.
         """
         names = {field.name for field in fields(cls)}
-        if not isinstance(record, Mapping) or set(record) != names:
-            odd = sorted(names ^ set(record)) if isinstance(record, Mapping) else [type(record).__name__]
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if not isinstance(record, Mapping) or not required <= set(record) <= names:
+            odd = [type(record).__name__]
+            if isinstance(record, Mapping):
+                odd = sorted((set(record) - names) | (required - set(record)))
             raise UserError(f"{source}: not a fingerprint (unknown or missing: {', '.join(odd)}): measure it again")
         return cls(
             shapes=tuple(_triple(shape) for shape in record["shapes"]),
@@ -60,6 +65,7 @@ class Fingerprint:
             median_spacing_mm=_triple(record["median_spacing_mm"]),
             channels=tuple(ChannelStatistics(**channel) for channel in record["channels"]),
             class_voxels=tuple(record["class_voxels"]),
+            nonzero_shapes=tuple(_triple(shape) for shape in record.get("nonzero_shapes", ())),
         )
 
     def save(self, path: Path) -> None:
@@ -89,7 +95,7 @@ def measure_fingerprint(cases: Sequence[Case], task: SegTask) -> Fingerprint:
     """
     if not cases:
         raise UserError("no training cases to measure: list them in dataset.json under 'training'")
-    shapes, spacings, samples = [], [], []
+    shapes, spacings, boxes, samples = [], [], [], []
     class_voxels = np.zeros(task.num_classes, dtype=np.int64)
     for index, case in enumerate(cases):
         if case.label is None:
@@ -112,6 +118,8 @@ def measure_fingerprint(cases: Sequence[Case], task: SegTask) -> Fingerprint:
         samples.append(intensities)
         axes = image.ras_axes
         shapes.append(_triple([image.shape[axis] for axis in axes]))
+        box = _nonzero_box(image.array)
+        boxes.append(_triple([box[axis] for axis in axes]))
         spacings.append(_triple([round(image.spacing_mm[axis], 6) for axis in axes]))
     if class_voxels[1:].sum() == 0:
         raise UserError(f"{cases[0].label}: neither this nor any other label map has foreground: check the labels")
@@ -123,7 +131,18 @@ def measure_fingerprint(cases: Sequence[Case], task: SegTask) -> Fingerprint:
         median_spacing_mm=_triple([float(size) for size in np.median(spacings, axis=0)]),
         channels=tuple(_statistics(voxels[:, channel]) for channel in range(task.in_channels)),
         class_voxels=tuple(int(count) for count in class_voxels),
+        nonzero_shapes=tuple(boxes),
     )
+
+
+def _nonzero_box(array: npt.NDArray[Any]) -> tuple[int, int, int]:
+    """Return the lengths (x, y, z) of the smallest box that holds all non-zero voxels of (x, y, z, channels)."""
+    occupied = (array != 0).any(axis=3)
+    lengths = []
+    for axis in range(3):
+        places = np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis})))
+        lengths.append(int(places[-1] - places[0] + 1) if places.size else 0)
+    return _triple(lengths)
 
 
 def _count_classes(values: npt.NDArray[Any], num_classes: int, path: Path) -> npt.NDArray[np.int64]:

@@ -1,18 +1,20 @@
 """How a dataset will be read and trained: derived by rules from its fingerprint, never tuned for a task."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import MISSING, asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
 from monai_nas.plans.fingerprint import ChannelStatistics, Fingerprint
-from monai_nas.plans.records import are_counts, are_positive, check_keys, is_number, lists, tuples
+from monai_nas.plans.records import are_counts, are_positive, check_keys, is_index, is_number, lists, tuples
 from monai_nas.plans.rules import (
     BROKEN_FIRST_EXTENT,
     choose_batch_size,
+    choose_crop,
     choose_patch,
+    choose_separate_axis,
     choose_spacing,
     choose_width,
     level_sizes,
@@ -66,6 +68,9 @@ class Plan:
     intensity: tuple[IntensityRule, ...]  # one per channel
     memory_bytes: int  # the budget that patch, batch and width fit
     reasons: tuple[tuple[str, str], ...]  # (field, the rule with its numbers)
+    crop_to_nonzero: bool = False  # each case to the box of its non-zero voxels, before it is resampled
+    resample_separately: int | None = None  # axis resampled by itself to the nearest slice, as slices are thick
+    keep_largest: tuple[int, ...] = ()  # classes of which only the largest connected component is kept; ascending
 
     def __post_init__(self) -> None:
         if not are_counts(self.patch_size, 3):
@@ -84,6 +89,19 @@ class Plan:
         self._check_levels()
         if len(self.intensity) != self.task.in_channels:
             raise ValueError(f"intensity must have {self.task.in_channels} rules, got {len(self.intensity)}")
+        if type(self.crop_to_nonzero) is not bool:
+            raise ValueError(f"crop_to_nonzero must be true or false, got {self.crop_to_nonzero!r}")
+        if self.resample_separately is not None and not is_index(self.resample_separately, 3):
+            raise ValueError(f"resample_separately must be an axis, 0 to 2, or null, got {self.resample_separately!r}")
+        self._check_keep_largest()
+
+    def _check_keep_largest(self) -> None:
+        """Refuse what is no ascending list of foreground classes."""
+        classes, count = self.keep_largest, self.task.num_classes
+        if not isinstance(classes, tuple) or not all(is_index(value, count) and value > 0 for value in classes):
+            raise ValueError(f"keep_largest must be classes from 1 to {count - 1}, got {classes!r}")
+        if list(classes) != sorted(set(classes)):
+            raise ValueError(f"keep_largest must name each class once, in ascending order, got {classes}")
 
     def _check_levels(self) -> None:
         """Refuse a patch that the strides do not divide, or whose levels a network cannot be trained on."""
@@ -131,7 +149,8 @@ class Plan:
         """
         remedy = "make it again with monai-nas plan"
         names = {field.name for field in fields(cls)} | {"format"}
-        check_keys(record, names, source, remedy)
+        optional = {field.name for field in fields(cls) if field.default is not MISSING}
+        check_keys(record, names, source, remedy, optional)
         if record["format"] != FORMAT:
             raise UserError(f"{source}: plan format {record['format']!r}, this version reads {FORMAT}: {remedy}")
         if not isinstance(record["intensity"], list) or not isinstance(record["reasons"], Mapping):
@@ -171,7 +190,10 @@ def make_plan(task: SegTask, fingerprint: Fingerprint, memory_bytes: int = DEFAU
         UserError: when the memory does not suffice for the smallest patch.
     """
     spacing, spacing_reason = choose_spacing(fingerprint.spacings_mm)
-    shape = shape_at_spacing(fingerprint.shapes, fingerprint.spacings_mm, spacing)
+    separate_axis, separate_reason = choose_separate_axis(spacing, fingerprint.median_spacing_mm)
+    crop, crop_reason = choose_crop(fingerprint.shapes, fingerprint.nonzero_shapes)
+    shapes = fingerprint.nonzero_shapes if crop else fingerprint.shapes
+    shape = shape_at_spacing(shapes, fingerprint.spacings_mm, spacing)
     width, width_reason = choose_width(shape, memory_bytes)
     patch, strides, patch_reason, stride_reason = choose_patch(shape, spacing, width, memory_bytes)
     batch_size, batch_reason = choose_batch_size()
@@ -207,7 +229,11 @@ def make_plan(task: SegTask, fingerprint: Fingerprint, memory_bytes: int = DEFAU
                 "and 99.5 and normalised with the foreground's mean and std; other units do not, so each image by "
                 f"itself: {kinds}.",
             ),
+            ("crop_to_nonzero", crop_reason),
+            ("resample_separately", separate_reason),
         ),
+        crop_to_nonzero=crop,
+        resample_separately=separate_axis,
     )
 
 

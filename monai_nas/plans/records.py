@@ -1,7 +1,7 @@
 """Reading and writing of JSON records: keys, number types, and JSON's lists as tuples."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from monai_nas.errors import UserError
@@ -24,11 +24,16 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def check_keys(record: Any, names: set[str], source: str, remedy: str) -> None:
-    """Raise UserError where ``record`` is not an object with exactly these keys."""
+def is_index(value: Any, length: int) -> bool:
+    """Whether this is a whole number from 0 to ``length`` - 1; True and 1.0 are none."""
+    return type(value) is int and 0 <= value < length
+
+
+def check_keys(record: Any, names: set[str], source: str, remedy: str, optional: Collection[str] = ()) -> None:
+    """Raise UserError where ``record`` is not an object with exactly these keys, of which some may be left out."""
     if not isinstance(record, Mapping):
         raise UserError(f"{source}: not a plan ({type(record).__name__} instead of an object): {remedy}")
-    unknown, missing = sorted(set(record) - names), sorted(names - set(record))
+    unknown, missing = sorted(set(record) - names), sorted(names - set(record) - set(optional))
     if unknown:
         raise UserError(f"{source}: unknown keys {', '.join(unknown)}: remove them, or {remedy}")
     if missing:

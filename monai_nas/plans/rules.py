@@ -10,8 +10,9 @@ from monai_nas.errors import UserError
 Size = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
-ANISOTROPIC_RATIO = 3.0  # nnU-Net's threshold: from here on the median slice distance wastes the finer scans
+ANISOTROPIC_RATIO = 3.0  # nnU-Net's threshold: from here on slices are thick, and what lies between two is unknown
 ANISOTROPIC_PERCENTILE = 10  # nnU-Net's choice for that axis
+CROP_BELOW_SHARE = 0.9  # of the volume: a crop that saves less is not worth that images differ in how they were read
 MAX_DOWN_SAMPLINGS = 3  # the SCNAS network: 12 cells, three of them reductions
 MIN_BOTTOM_VOXELS = 4  # an axis shorter than this holds no context for a 3-voxel convolution
 BROKEN_FIRST_EXTENT = 2  # of an image's first axis: oneDNN's bfloat16 weight gradients are wrong there (decisions/0004)
@@ -48,6 +49,42 @@ def choose_spacing(spacings_mm: Sequence[Spacing]) -> tuple[Spacing, str]:
         target[coarse] = fine
     x, y, z = (float(round(size, 6)) for size in target)
     return (x, y, z), reason + "."
+
+
+def choose_separate_axis(spacing_mm: Spacing, median_spacing_mm: Spacing) -> tuple[int | None, str]:
+    """Return the axis that is resampled by itself, to the nearest slice; None where all are resampled linearly.
+
+    Between thick slices linear interpolation makes up anatomy that was never seen. nnU-Net's rule, which it applies to
+    each case (`nnunetv2/preprocessing/resampling/default_resampling.py::determine_do_sep_z_and_axis`): the coarsest
+    spacing, of the case or of the target, is more than ``ANISOTROPIC_RATIO`` times the finest and no other axis is as
+    coarse. Here the median case stands for all, as one list of transforms serves them all.
+    """
+    for spacing, owner in ((spacing_mm, "the target"), (median_spacing_mm, "the median case")):
+        coarse, finest = max(spacing), min(spacing)
+        if coarse > ANISOTROPIC_RATIO * finest and spacing.count(coarse) == 1:
+            axis = spacing.index(coarse)
+            return axis, (
+                f"axis {'RAS'[axis]} by itself to the nearest slice, the others linearly: {owner}'s {coarse:.3g} mm "
+                f"along it are more than {ANISOTROPIC_RATIO:g} times its finest spacing, {finest:.3g} mm."
+            )
+    return None, (
+        f"all axes linearly: neither the target nor the median case has one axis more than {ANISOTROPIC_RATIO:g} times "
+        "as coarse as its finest."
+    )
+
+
+def choose_crop(shapes: Sequence[Size], nonzero_shapes: Sequence[Size]) -> tuple[bool, str]:
+    """Return whether every case is cropped to the box of its non-zero voxels before anything else."""
+    if not nonzero_shapes:
+        return False, "no crop: the boxes of non-zero voxels were not measured."
+    share = float(np.median([prod(box) / prod(shape) for box, shape in zip(nonzero_shapes, shapes, strict=True)]))
+    found = f"the box of non-zero voxels is {100 * share:.3g} % of the median case"
+    if share < CROP_BELOW_SHARE:
+        return True, (
+            f"each case is cropped to it, as {found}, under {100 * CROP_BELOW_SHARE:g} %; each image's z-score leaves "
+            "out the zeros."
+        )
+    return False, f"no crop: {found}, not under {100 * CROP_BELOW_SHARE:g} %."
 
 
 def shape_at_spacing(shapes: Sequence[Size], spacings_mm: Sequence[Spacing], target_mm: Spacing) -> Size:

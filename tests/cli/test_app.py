@@ -16,7 +16,21 @@ from monai_nas.cli.app import app
 from monai_nas.errors import UserError
 from monai_nas.files import load_tensors, read_json, save_tensors, write_json
 
-VERBS = ("tasks", "check", "plan", "search", "train", "bundle", "predict", "evaluate", "report", "draw", "demo")
+VERBS = (
+    "tasks",
+    "check",
+    "plan",
+    "search",
+    "train",
+    "crossval",
+    "bundle",
+    "predict",
+    "evaluate",
+    "submit",
+    "report",
+    "draw",
+    "demo",
+)
 runner = CliRunner()
 
 
@@ -90,6 +104,7 @@ def test_plan_prints_reasons_and_obeys_the_memory(phantoms: Path, tmp_path: Path
         ("plan", "--data", "absent", "--out", "plan.json"),
         ("search", "--data", "absent", "--out", "run"),
         ("train", "--data", "absent", "--architecture", "architecture.json", "--out", "run"),
+        ("crossval", "--data", "absent", "--architecture", "architecture.json", "--out", "run"),
         ("bundle", "--run", "absent", "--out", "bundle"),
         ("predict", "--bundle", "absent", "--images", ".", "--out", "out"),
         ("evaluate", "--pred", "absent", "--labels", ".", "--out", "scores.json"),

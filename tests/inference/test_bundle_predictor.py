@@ -78,8 +78,10 @@ def write_image(path: Path, volume: Array, affine: Array) -> Path:
     if path.suffix in (".nrrd", ".mha"):
         itk = pytest.importorskip("itk")
         lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
         image = itk.image_from_array(np.ascontiguousarray(volume.transpose(2, 1, 0)))
-        image.SetDirection(itk.matrix_from_array(np.ascontiguousarray(lps[:3, :3])))
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection(itk.matrix_from_array(np.ascontiguousarray(lps[:3, :3] / spacing)))
         image.SetOrigin(lps[:3, 3].tolist())
         itk.imwrite(image, str(path))
     else:
@@ -100,12 +102,30 @@ def test_labels_come_on_the_grid_of_the_file(bundle: Path, tmp_path: Path, endin
     assert np.allclose(saved.affine, grid(axes), atol=1e-5)
 
 
-def test_anisotropic_files_come_back_in_their_own_shape(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_anisotropic_files_come_back_in_their_own_shape(bundle: Path, tmp_path: Path, ending: str) -> None:
     volume = np.repeat(np.repeat(block(), 2, axis=0), 2, axis=1)
     affine = grid("LPS") @ np.diag([0.5, 0.5, 3.0, 1.0])
-    labels = BundlePredictor(bundle, compute=COMPUTE).predict(write_image(tmp_path / "c.nii.gz", volume, affine))
+    image = write_image(tmp_path / f"c{ending}", volume, affine)
+    labels = BundlePredictor(bundle, compute=COMPUTE).predict(image)
     assert labels.shape == volume.shape
     assert float((labels == (volume > THRESHOLD)).mean()) > 0.95
+    write_labels(labels, image, tmp_path / "out" / "c.nii.gz")
+    saved: Any = nibabel.loadsave.load(tmp_path / "out" / "c.nii.gz")
+    assert np.allclose(saved.affine, affine, atol=1e-5) and saved.header.get_zooms() == pytest.approx((0.5, 0.5, 3.0))
+
+
+def test_post_transforms_of_label_maps_are_applied(bundle: Path, tmp_path: Path) -> None:
+    volume = block()
+    volume[10, 8, 0] = 1.0  # apart from the block
+    image = write_image(tmp_path / "c.nii.gz", volume, grid("LPS"))
+    assert np.array_equal(BundlePredictor(bundle, compute=COMPUTE).predict(image), volume > THRESHOLD)
+    path = bundle / "configs" / "inference.json"
+    config = read_json(path)
+    step = {"_target_": "monai.transforms.KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1]}
+    config["postprocessing"]["transforms"].insert(3, step)
+    write_json(path, config)
+    assert np.array_equal(BundlePredictor(bundle, compute=COMPUTE).predict(image), block() > THRESHOLD)
 
 
 def test_both_transforms_of_a_nifti_header_are_kept(tmp_path: Path) -> None:
@@ -168,6 +188,8 @@ def test_images_that_give_nothing_are_found_before_prediction(bundle: Path, tmp_
         broken[3, 3, 3] = value
         with pytest.raises(UserError, match=r"broken\.nii\.gz: holds NaN or Inf"):
             predictor.check(write_image(tmp_path / "broken.nii.gz", broken, grid("LPS")))
+    with pytest.raises(UserError, match=r"empty\.nii\.gz: all voxels are 0"):
+        predictor.check(write_image(tmp_path / "empty.nii.gz", 0 * block(), grid("LPS")))
 
 
 def test_images_with_other_channels_or_none_are_named(bundle: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sliding window and mirror averaging against the same sums written out."""
+"""Mirror averaging and the sliding window against the same sums written out."""
 
 import dataclasses
 from itertools import product
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from monai_nas.compute import choose_compute
 from monai_nas.inference import predict_probabilities, predictor
+from monai_nas.inference.predictor import PATCHES_AT_ONCE, patch_scores
 
 COMPUTE = choose_compute(low_precision=False, device="cpu")
 
@@ -29,7 +30,7 @@ def test_one_window_is_the_network_itself(network: nn.Module) -> None:
 def test_mirroring_averages_the_eight_copies(
     network: nn.Module, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "_TOGETHER_VOXELS", together)
+    monkeypatch.setattr(predictor, "TOGETHER_VOXELS", together)
     image = torch.randn(2, 2, 6, 8, 4)
     copies = []
     for flipped in product((False, True), repeat=3):
@@ -37,6 +38,41 @@ def test_mirroring_averages_the_eight_copies(
         copies.append(network(image.flip(axes)).softmax(dim=1).flip(axes))
     found = predict_probabilities(image, network, (6, 8, 4), compute=COMPUTE)
     assert torch.allclose(found, torch.stack(copies).mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5])
+def test_windows_are_mirrored_by_themselves(network: nn.Module, batch: int) -> None:
+    patches = torch.randn(batch, 2, 6, 8, 4)
+    with torch.inference_mode():
+        found = patch_scores(network, compute=COMPUTE)(patches).softmax(dim=1)
+        plain = patch_scores(network, compute=COMPUTE, mirror=False)(patches)
+        assert torch.allclose(plain, network(patches), atol=1e-6)
+    assert torch.allclose(found, predict_probabilities(patches, network, (6, 8, 4), compute=COMPUTE), atol=1e-6)
+
+
+def test_scores_survive_probabilities_that_underflow() -> None:
+    class Certain(nn.Module):
+        def forward(self, patches: Tensor) -> Tensor:
+            return torch.cat([1000 * patches, -1000 * patches], dim=1)
+
+    with torch.inference_mode():
+        scores = patch_scores(Certain(), compute=COMPUTE)(torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1, 1))
+    assert scores.isfinite().all() and scores.argmax(dim=1).flatten().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("windows", [1, 3, 4])
+def test_the_network_sees_a_few_patches_at_once(windows: int) -> None:
+    seen: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, patches: Tensor) -> Tensor:
+            seen.append(len(patches))
+            return torch.cat([patches, -patches], dim=1)
+
+    with torch.inference_mode():
+        patch_scores(Counting(), compute=COMPUTE)(torch.rand(windows, 1, 2, 2, 2))
+    assert sum(seen) == 8 * windows and max(seen) <= PATCHES_AT_ONCE
+    assert len(seen) == {1: 2, 3: 8, 4: 8}[windows]
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 7), (9, 20, 13)], ids=["smaller than the patch", "larger"])

@@ -43,8 +43,43 @@ def test_fingerprint_of_known_volumes_is_in_ras_order(tmp_path: Path) -> None:
     assert fingerprint.spacings_mm == ((1, 2, 3), (1, 2, 5)) and fingerprint.median_spacing_mm == (1, 2, 4)
     assert fingerprint.class_voxels == (2 * 480 - 16, 16)
     assert [(channel.mean, channel.std) for channel in fingerprint.channels] == [(1, 0), (101, 0)]
+    assert fingerprint.nonzero_shapes == ((2, 2, 2),) * 2
     assert Fingerprint.from_record(json.loads(json.dumps(fingerprint.to_record()))) == fingerprint
     assert measure_fingerprint(cases, TASK) == fingerprint
+
+
+def test_boxes_of_non_zero_voxels_hold_all_channels_and_negative_values(tmp_path: Path) -> None:
+    case = write_case(tmp_path, "a", (1, 2, 3))
+    image: Any = nibabel.loadsave.load(case.image)
+    voxels = np.asarray(image.dataobj).copy()  # axes S, R, A
+    voxels[5, 3, 3, 1] = -1
+    nibabel.loadsave.save(nibabel.nifti1.Nifti1Image(voxels, image.affine), case.image)  # type: ignore[no-untyped-call]
+    assert measure_fingerprint([case], TASK).nonzero_shapes == ((2, 2, 4),)
+
+
+def test_older_fingerprints_are_read(tmp_path: Path) -> None:
+    fingerprint = measure_fingerprint([write_case(tmp_path, "a", (1, 2, 3))], TASK)
+    record = json.loads(json.dumps(fingerprint.to_record()))
+    older = {key: value for key, value in record.items() if key != "nonzero_shapes"}
+    assert Fingerprint.from_record(older) == dataclasses.replace(fingerprint, nonzero_shapes=())
+    with pytest.raises(UserError, match=r"unknown or missing: colour, shapes"):
+        Fingerprint.from_record({key: value for key, value in older.items() if key != "shapes"} | {"colour": 1})
+
+
+def test_a_cropped_task_is_planned_for_what_the_crop_leaves(tmp_path: Path) -> None:
+    """The published shape of the brain tumours is that after the crop."""
+    task = msd_task("Task01_BrainTumour")
+    assert task.median_shape is not None
+    statistics = (ChannelStatistics(0.0, 1.0, 0.5, 0.2),) * task.in_channels
+    spacing = (1.0, 1.0, 1.0)
+    whole = Fingerprint(((240, 240, 155),), (spacing,), (240, 240, 155), spacing, statistics, ())
+    cropped = make_plan(task, dataclasses.replace(whole, nonzero_shapes=(task.median_shape,)))
+    assert cropped.crop_to_nonzero and "each case is cropped" in dict(cropped.reasons)["crop_to_nonzero"]
+    direct = make_plan(task, dataclasses.replace(whole, shapes=(task.median_shape,)))
+    assert cropped.patch_size == direct.patch_size and not direct.crop_to_nonzero
+    assert not make_plan(task, whole).crop_to_nonzero
+    measured = make(tmp_path)  # 2 x 2 x 2 of 8 x 10 x 6 voxels: a patch of one level
+    assert measured.crop_to_nonzero and measured.patch_size == (8, 8, 8)
 
 
 def test_fingerprint_refuses_what_it_cannot_measure(tmp_path: Path) -> None:
@@ -71,7 +106,21 @@ def test_plan_survives_its_file_and_explains_itself(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "plan.json").read_text())
     assert record == plan.to_record() and record["task"]["name"] == "Own"
     reasons = {"spacing_mm", "patch_size", "batch_size", "strides", "width", "intensity"}
+    reasons |= {"crop_to_nonzero", "resample_separately"}
     assert set(record["reasons"]) == reasons and all(reason.endswith(".") for reason in record["reasons"].values())
+
+
+def test_older_plans_are_read_unchanged(tmp_path: Path) -> None:
+    plan = make(tmp_path)
+    optional = {"crop_to_nonzero", "resample_separately", "keep_largest"}
+    older = {key: value for key, value in plan.to_record().items() if key not in optional}
+    assert plan.crop_to_nonzero and plan.resample_separately == 2
+    assert Plan.from_record(older) == dataclasses.replace(plan, crop_to_nonzero=False, resample_separately=None)
+    chosen = dataclasses.replace(plan, resample_separately=0, keep_largest=(1,))
+    record = json.loads(json.dumps(chosen.to_record()))
+    assert Plan.from_record(record) == chosen and record["keep_largest"] == [1]
+    shipped = Plan.load(Path(__file__).parents[2] / "docs" / "results" / "task04_plan.json")
+    assert (shipped.crop_to_nonzero, shipped.resample_separately, shipped.keep_largest) == (False, None, ())
 
 
 def test_intensity_follows_the_modality(tmp_path: Path) -> None:
@@ -106,6 +155,13 @@ def test_intensity_follows_the_modality(tmp_path: Path) -> None:
         ({"spacing_mm": [1, 1]}, "spacing_mm must be 3 positive"),
         ({"spacing_mm": [1, 1, 0]}, "spacing_mm must be 3 positive"),
         ({"spacing_mm": [1, 1, float("nan")]}, "spacing_mm must be 3 positive"),
+        ({"crop_to_nonzero": 1}, "crop_to_nonzero must be true or false, got 1"),
+        ({"resample_separately": 3}, "resample_separately must be an axis, 0 to 2, or null, got 3"),
+        ({"resample_separately": True}, "resample_separately must be an axis"),
+        ({"keep_largest": 1}, "keep_largest must be classes from 1 to 1"),
+        ({"keep_largest": [0]}, "keep_largest must be classes from 1 to 1"),
+        ({"keep_largest": [2]}, "keep_largest must be classes from 1 to 1"),
+        ({"keep_largest": [1, 1]}, "keep_largest must name each class once"),
         ({"intensity": 5}, "'intensity' must be a list"),
         ({"reasons": []}, "'reasons' an object"),
         ({"intensity": []}, "must have 2 rules"),

@@ -23,6 +23,34 @@ def test_spacing_is_the_median_and_finer_along_a_coarse_axis() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spacing", "median", "axis", "reason"),
+    [
+        ((1, 1, 1), (1, 1, 1), None, "all axes linearly"),
+        ((0.62, 0.62, 3.6), (0.62, 0.62, 3.6), 2, "axis S by itself to the nearest slice"),
+        ((1, 3.1, 1), (1, 3.1, 1), 1, "the target's 3.1 mm"),
+        ((1, 1, 3), (1, 1, 3), None, "neither the target nor the median case"),  # three times is not more than three
+        ((0.8, 0.8, 1.5), (0.8, 0.8, 5.0), 2, "the median case's 5 mm"),
+        ((0.8, 0.8, 5.0), (5.0, 0.8, 0.8), 2, "the target's 5 mm"),
+        ((4, 1, 4), (4, 1, 4), None, "all axes"),  # two coarse axes: none is by itself
+    ],
+)
+def test_one_thick_axis_is_resampled_by_itself(
+    spacing: rules.Spacing, median: rules.Spacing, axis: int | None, reason: str
+) -> None:
+    found, sentence = rules.choose_separate_axis(spacing, median)
+    assert found == axis and reason in sentence and sentence.endswith(".")
+
+
+def test_cases_are_cropped_where_the_median_box_is_small() -> None:
+    shapes = [(10, 10, 10)] * 3
+    assert rules.choose_crop(shapes, [(10, 10, 1), (10, 10, 8), (10, 10, 10)])[0]
+    whole, reason = rules.choose_crop(shapes, [(10, 10, 1), (10, 10, 9), (10, 10, 10)])
+    assert not whole and "90 % of the median case, not under 90 %" in reason
+    assert rules.choose_crop(shapes, []) == (False, "no crop: the boxes of non-zero voxels were not measured.")
+    assert "36.3 % of the median case, under 90 %" in rules.choose_crop([(240, 240, 155)], [(138, 170, 138)])[1]
+
+
+@pytest.mark.parametrize(
     ("size", "spacing", "strides"),
     [
         ((35, 50, 36), (1, 1, 1), ((2, 2, 2), (2, 2, 2), (2, 2, 2))),
