@@ -148,13 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(file=sys.stdout)  # the one of now: that of the workflows goes to the log
     with one_line_faults():
         bundles = find_bundles(options.bundles, options.tasks)
-        results = {
-            task: check_bundle(bundle, schema_file=options.schema, checks=checks, log=options.log)
-            for task, bundle in track(bundles.items(), "bundles", console=console)
-        }
+        results: dict[str, Outcomes] = {}
+        for task, bundle in track(bundles.items(), "bundles", console=console):
+            results[task] = check_bundle(bundle, schema_file=options.schema, checks=checks, log=options.log)
+            if options.out:  # after each: all take minutes
+                write_json(options.out, _record(results))
         show(results, console)
-        if options.out:
-            write_json(options.out, _record(results))
     if any(outcome.status == "failed" for outcomes in results.values() for outcome in outcomes.values()):
         sys.exit(1)
 
