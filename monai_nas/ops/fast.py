@@ -11,6 +11,11 @@ from torch.nn import functional as F
 from monai_nas.ops.functions import DilatedConvolution, InstanceNorm, LeakyReLU, MaxPool3, TakeEvery
 
 
+def _is_recorded() -> bool:
+    """Whether a graph is made of the network, to be compiled or run elsewhere: that is for torch's own operators."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
 def dilated_convolution(features: Tensor, weight: Tensor, stride: list[int], rate: int) -> Tensor:
     """Convolve (B, Ci, *S) with a 3x3[x3] weight (Co, Ci, 3, 3[, 3]) dilated by ``rate``, padded to keep the size.
 
@@ -18,7 +23,7 @@ def dilated_convolution(features: Tensor, weight: Tensor, stride: list[int], rat
     and returns weight gradients of any size in bfloat16.
     """
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
-        if features.device.type == "cpu" and torch.is_grad_enabled() and rate > 1:  # the gain is in the gradients
+        if features.device.type == "cpu" and torch.is_grad_enabled() and rate > 1 and not _is_recorded():
             return _dilated_convolution_on_cpu(features, weight, stride, rate)
     if weight.dim() == 5:
         return F.conv3d(features, weight, None, stride, [rate, rate, rate], [rate, rate, rate])
@@ -28,7 +33,7 @@ def dilated_convolution(features: Tensor, weight: Tensor, stride: list[int], rat
 def max_pool(features: Tensor, stride: list[int]) -> Tensor:
     """Maximum over 3x3[x3] neighbours, padded to keep the size before ``stride``."""
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
-        if features.device.type == "cpu" and max(stride) == 1 and not torch.jit.is_tracing():
+        if features.device.type == "cpu" and max(stride) == 1 and not _is_recorded():
             return _max_pool_on_cpu(features)
     if features.dim() == 5:
         return F.max_pool3d(features, 3, stride, 1)
@@ -51,7 +56,7 @@ def avg_pool(features: Tensor, stride: list[int]) -> Tensor:
 def leaky_relu(features: Tensor) -> Tensor:
     """LeakyReLU of slope 0.01, of which autograd keeps the result, as the convolution after it does, not its input."""
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
-        if torch.is_grad_enabled() and not torch.jit.is_tracing():
+        if torch.is_grad_enabled() and not _is_recorded():
             return _leaky_relu_from_result(features)
     return F.leaky_relu(features)
 
@@ -59,7 +64,7 @@ def leaky_relu(features: Tensor) -> Tensor:
 def instance_norm(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalise each channel of each sample of (B, C, *S), then scale and shift it by ``weight`` and ``bias`` (C,)."""
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
-        if features.device.type == "cpu" and torch.is_grad_enabled() and not torch.jit.is_tracing():
+        if features.device.type == "cpu" and torch.is_grad_enabled() and not _is_recorded():
             return _instance_norm_on_cpu(features, weight, bias, eps)
     return F.instance_norm(features, weight=weight, bias=bias, eps=eps)
 
