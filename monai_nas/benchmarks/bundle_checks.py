@@ -116,11 +116,11 @@ def find_bundles(folder: Path, tasks: Sequence[str] | None) -> dict[str, Path]:
 
 def show(results: Mapping[str, Outcomes], console: Console) -> None:
     """Print the table, a column for each task, and below it why something was skipped or failed."""
-    marks = {"ok": "ok", "failed": "[bold red]FAIL[/]", "skipped": "[dim]skip[/]"}
+    marks = {"ok": "ok", "failed": "[bold red]FAIL[/]", "skipped": "[dim]-[/]"}
     table = Table(title=f"Checks of {len(results)} bundles")
-    table.add_column("check")
+    table.add_column("check", no_wrap=True)
     for task in results:
-        table.add_column(task.split("_")[0], justify="center", no_wrap=True)
+        table.add_column(task.split("_")[0].removeprefix("Task"), justify="center", no_wrap=True)  # ten fit a terminal
     for check in next(iter(results.values())):
         table.add_row(check, *(marks[outcomes[check].status] for outcomes in results.values()))
     console.print(table)
