@@ -177,7 +177,7 @@ def inside(folder: Path) -> Iterator[None]:
 @contextmanager
 def quiet(log: Path) -> Iterator[None]:
     """Send what workflows print to a file, and leave out what MONAI says to everyone who runs a bundle."""
-    level = logging.root.manager.disable
+    level, handlers = logging.root.manager.disable, list(logging.root.handlers)
     logging.disable(logging.WARNING)
     try:
         with log.open("a") as file, redirect_stdout(file), redirect_stderr(file), warnings.catch_warnings():
@@ -187,3 +187,4 @@ def quiet(log: Path) -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
+        logging.root.handlers[:] = handlers  # workflows add some that write to the file, which is closed now
