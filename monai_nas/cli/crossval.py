@@ -1,16 +1,17 @@
 """``monai-nas crossval``: train, predict and score fold by fold, and make one ensemble of the networks."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monai_nas.cli.options import (
+    ArchitectureOption,
     Data,
     Device,
     Float32,
     PlanFile,
     Preset,
+    RunOut,
     Seed,
     Task,
     check_length,
@@ -24,15 +25,8 @@ if TYPE_CHECKING:
 
 def crossval(
     data: Data,
-    architecture: Annotated[
-        str,
-        typer.Option(
-            "--architecture",
-            help="An architecture.json, as a search writes it; or a network made by hand: dynunet, res_unet.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="RUN folder to write or to continue.", show_default=False)],
+    architecture: ArchitectureOption,
+    out: RunOut,
     task: Task = None,
     plan: PlanFile = None,
     fold: Annotated[

@@ -20,6 +20,15 @@ Task = Annotated[
     typer.Option("--task", help="MSD folder name or a JSON file of dataset.json's form; by default DIR/dataset.json."),
 ]
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="Plan to follow; by default made from the data.")]
+ArchitectureOption = Annotated[
+    str,
+    typer.Option(
+        "--architecture",
+        help="An architecture.json, as a search writes it; or a network made by hand: dynunet, res_unet.",
+        show_default=False,
+    ),
+]
+RunOut = Annotated[Path, typer.Option("--out", help="RUN folder to write or to continue.", show_default=False)]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the folds and of every draw.")]
 Minutes = Annotated[
     float | None, typer.Option("--minutes", help="Time to take; by default 30, with --preset paper 400 epochs.")

@@ -13,6 +13,7 @@ from monai_nas.cli.options import (
     Minutes,
     PlanFile,
     Preset,
+    RunOut,
     Seed,
     Task,
     check_length,
@@ -24,7 +25,7 @@ from monai_nas.cli.options import (
 
 def search(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="RUN folder to write or to continue.", show_default=False)],
+    out: RunOut,
     strategy: Annotated[str, typer.Option("--strategy", help="How the architecture is chosen.")] = "scnas",
     task: Task = None,
     plan: PlanFile = None,

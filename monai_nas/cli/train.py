@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from monai_nas.cli.options import (
+    ArchitectureOption,
     Data,
     Device,
     Epochs,
@@ -13,6 +14,7 @@ from monai_nas.cli.options import (
     Minutes,
     PlanFile,
     Preset,
+    RunOut,
     Seed,
     Task,
     check_length,
@@ -23,15 +25,8 @@ from monai_nas.cli.options import (
 
 def train(
     data: Data,
-    architecture: Annotated[
-        str,
-        typer.Option(
-            "--architecture",
-            help="An architecture.json, as a search writes it; or a network made by hand: dynunet, res_unet.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="RUN folder to write or to continue.", show_default=False)],
+    architecture: ArchitectureOption,
+    out: RunOut,
     task: Task = None,
     plan: PlanFile = None,
     init: Annotated[

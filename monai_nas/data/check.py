@@ -100,7 +100,7 @@ def _check_training_case(
     image = yield from _check_scan(data, task, case.image, spacings)
     if case.label is None:
         return
-    label = yield from _read(data, case.label)
+    label = yield from read_or_report(case.label, _name(data, case.label))
     if label is None:
         return
     name = _name(data, case.label)
@@ -110,7 +110,7 @@ def _check_training_case(
     if image is not None and image.shape != label.shape:
         yield Finding("error", name, f"shape {label.shape}, but the image has {image.shape}: resample the label")
     elif image is not None:
-        shift = _largest_shift(image, label)
+        shift = image.largest_shift(label)
         if shift > AFFINE_TOLERANCE:
             message = f"affine differs from the image's by up to {shift:.3g} voxels: correct the wrong one's header"
             yield Finding("error", name, message)
@@ -121,19 +121,19 @@ def _check_scan(
     data: Path, task: SegTask, path: Path, spacings: dict[Path, tuple[float, float, float]]
 ) -> Generator[Finding, None, Image | None]:
     """Check one image by itself and note its spacing; return it where it is readable."""
-    image = yield from _read(data, path)
+    image = yield from read_or_report(path, _name(data, path))
     if image is not None:
         spacings[path] = image.spacing_mm
         yield from _check_image(_name(data, path), task, image)
     return image
 
 
-def _read(data: Path, path: Path) -> Generator[Finding, None, Image | None]:
-    """Return the image; where it is unreadable, yield that and return None."""
+def read_or_report(path: Path, name: str) -> Generator[Finding, None, Image | None]:
+    """Return the image; where it is unreadable, yield that under ``name`` and return None."""
     try:
         return read_image(path)
     except UnreadableImage as error:
-        yield Finding("error", _name(data, path), error.reason)
+        yield Finding("error", name, error.reason)
         return None
 
 
@@ -148,14 +148,6 @@ def _check_image(name: str, task: SegTask, image: Image) -> Iterator[Finding]:
         broken = int(image.array.size - np.isfinite(image.array).sum())
         if broken:
             yield Finding("error", name, f"{broken} voxels are NaN or Inf: replace them by finite values")
-
-
-def _largest_shift(image: Image, label: Image) -> float:
-    """Return the largest distance between corresponding corners of the two grids, in voxels of the finest axis."""
-    sides = [(0.0, float(size - 1)) for size in image.shape]
-    corners = np.array([(x, y, z, 1.0) for x in sides[0] for y in sides[1] for z in sides[2]]).T  # (4, 8)
-    distance_mm = np.linalg.norm(((image.affine - label.affine) @ corners)[:3], axis=0)
-    return float(distance_mm.max() / min(image.spacing_mm))
 
 
 def _check_labels(name: str, task: SegTask, array: npt.NDArray[Any]) -> Iterator[Finding]:

@@ -1,28 +1,16 @@
 """What is wrong with a predicted label map, seen beside the test image that it belongs to?"""
 
-import itertools
-from collections.abc import Generator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from monai_nas.data.check import Finding
-from monai_nas.tasks import Image, SegTask, read_image
-from monai_nas.tasks.images import UnreadableImage
+from monai_nas.tasks import Image, SegTask
 
 AFFINE_TOLERANCE = 0.01  # voxels between the corners: what is left of a header's rounding
 FEW_VALUES = 256  # in one label map; with more there is no point in listing them all
-
-
-def read_or_report(path: Path) -> Generator[Finding, None, Image | None]:
-    """Return the image; where it is unreadable, yield that and return None."""
-    try:
-        return read_image(path)
-    except UnreadableImage as error:
-        yield Finding("error", str(path), error.reason)
-        return None
 
 
 def label_faults(name: str, task: SegTask, image: Image, prediction: Image) -> Iterator[Finding]:
@@ -41,7 +29,7 @@ def label_faults(name: str, task: SegTask, image: Image, prediction: Image) -> I
         message = f"shape {prediction.shape}, but the test image has {image.shape}: write it on that image's grid"
         yield Finding("error", name, message)
     else:
-        shift = _largest_shift(image, prediction)
+        shift = image.largest_shift(prediction)
         if shift > AFFINE_TOLERANCE:
             message = f"affine differs from the test image's by up to {shift:.3g} voxels: write it on that image's grid"
             yield Finding("error", name, message)
@@ -59,13 +47,6 @@ def label_faults(name: str, task: SegTask, image: Image, prediction: Image) -> I
         yield Finding("error", name, f"label {shown} outside the task's 0 to {task.num_classes - 1}: correct the file")
     if not any(values):
         yield Finding("warning", name, "all background: check that this image shows none of the task's structures")
-
-
-def _largest_shift(image: Image, prediction: Image) -> float:
-    """Return the largest distance between corresponding corners of the two grids, in voxels of the finest axis."""
-    corners = np.array([(*corner, 1.0) for corner in itertools.product(*((0.0, size - 1.0) for size in image.shape))]).T
-    distance_mm = np.linalg.norm(((image.affine - prediction.affine) @ corners)[:3], axis=0)  # (8,)
-    return float(distance_mm.max() / min(image.spacing_mm))
 
 
 def _values(array: npt.NDArray[Any]) -> set[float]:

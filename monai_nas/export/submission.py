@@ -12,7 +12,6 @@ Unverified: the site's own instructions, of which only the first page of decathl
 here. Number type and grid are therefore those that no reader refuses: uint8, on the test image's grid.
 """
 
-import gzip
 import io
 import logging
 import zipfile
@@ -20,15 +19,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import nibabel
 import numpy as np
-import numpy.typing as npt
 
-from monai_nas.data.check import Finding
+from monai_nas.data.check import Finding, read_or_report
 from monai_nas.errors import UserError
-from monai_nas.export.label_faults import label_faults, read_or_report
+from monai_nas.export.label_faults import label_faults
 from monai_nas.files import write_atomic
-from monai_nas.tasks import MSD_TASKS, Image, SegTask, load_task, unlabelled_cases
+from monai_nas.tasks import MSD_TASKS, SegTask, load_task, unlabelled_cases
+from monai_nas.tasks.images import label_file
 from monai_nas.tasks.splits import is_hidden
 
 logger = logging.getLogger(__name__)
@@ -152,8 +150,8 @@ def _add_task(archive: zipfile.ZipFile, share: TaskShare, folder: Path) -> Itera
         if not path.is_file():
             yield Finding("error", str(path), f"missing: predict it from {source}")
             continue
-        image = yield from read_or_report(source)
-        prediction = yield from read_or_report(path)
+        image = yield from read_or_report(source, str(source))
+        prediction = yield from read_or_report(path, str(path))
         if image is None or prediction is None:
             continue
         faults = list(label_faults(str(path), share.task, image, prediction))
@@ -161,13 +159,4 @@ def _add_task(archive: zipfile.ZipFile, share: TaskShare, folder: Path) -> Itera
         if not any(fault.severity == "error" for fault in faults):
             stamp = zipfile.ZipInfo(entry)  # of 1980, so that the same label maps give the same bytes
             stamp.external_attr = 0o644 << 16
-            archive.writestr(stamp, _label_file(prediction.array[..., 0].astype(np.uint8), image, source))
-
-
-def _label_file(labels: npt.NDArray[np.uint8], image: Image, source: Path) -> bytes:
-    """Return a label map (x, y, z) as the content of a .nii.gz on the grid of the image file ``source``."""
-    given = nibabel.loadsave.load(source) if source.name.lower().endswith((".nii", ".nii.gz")) else None
-    header = given.header if isinstance(given, nibabel.nifti1.Nifti1Pair) else None  # both transforms, with their codes
-    output = nibabel.nifti1.Nifti1Image(labels, image.affine, header)  # type: ignore[no-untyped-call]
-    output.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
-    return gzip.compress(output.to_bytes(), compresslevel=6, mtime=0)
+            archive.writestr(stamp, label_file(prediction.array[..., 0].astype(np.uint8), source))

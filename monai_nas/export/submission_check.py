@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from monai_nas.data.check import Finding
+from monai_nas.data.check import Finding, read_or_report
 from monai_nas.errors import REMEDIES, UserError
-from monai_nas.export.label_faults import label_faults, read_or_report
+from monai_nas.export.label_faults import label_faults
 from monai_nas.export.submission import TaskShare, is_all, load_all_shares, load_share
 from monai_nas.tasks import SegTask, read_image
 from monai_nas.tasks.images import UnreadableImage
@@ -104,7 +104,7 @@ def _check_entry(
     opened: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, task: SegTask, source: Path
 ) -> Iterator[Finding]:
     """Check one label map of an archive, unpacked to a temporary folder."""
-    image = yield from read_or_report(source)
+    image = yield from read_or_report(source, str(source))
     if image is None:
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,9 @@
 """Prediction with a bundle: everything but mirror averaging is read from its configs/inference.json and models/."""
 
-import gzip
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,7 +16,7 @@ from monai_nas.compute import Compute
 from monai_nas.errors import UserError
 from monai_nas.files import load_weights, read_json, write_atomic
 from monai_nas.inference.volume import labels_on_file, read_volume, segment
-from monai_nas.tasks.images import read_image
+from monai_nas.tasks.images import label_file, read_image
 
 # post-transforms that we do ourselves: slab by slab, and the last one atomically
 _OURS = ("Activationsd", "Invertd", "AsDiscreted", "SaveImaged")
@@ -125,13 +123,7 @@ def write_labels(labels: npt.NDArray[np.uint8], image: Path, path: Path) -> None
     Raises:
         UserError: when the file cannot be written; nothing is left behind.
     """
-    source = nibabel.loadsave.load(image) if image.name.lower().endswith((".nii", ".nii.gz")) else None
-    if isinstance(source, nibabel.nifti1.Nifti1Pair):  # both of its transforms are kept, with their codes
-        output = nibabel.nifti1.Nifti1Image(labels, source.affine, source.header)  # type: ignore[no-untyped-call]
-    else:
-        output = nibabel.nifti1.Nifti1Image(labels, read_image(image).affine)  # type: ignore[no-untyped-call]
-    output.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
-    write_atomic(path, gzip.compress(output.to_bytes(), compresslevel=6, mtime=0))
+    write_atomic(path, label_file(labels, image))
 
 
 def _reason(error: BaseException) -> str:

@@ -53,6 +53,13 @@ class Image:
         right, anterior, superior = (int(np.flatnonzero(world_axis == world)[0]) for world in range(3))
         return right, anterior, superior
 
+    def largest_shift(self, other: "Image") -> float:
+        """Return the largest distance between corners of two grids, in voxels of the finest axis."""
+        sides = [(0.0, float(size - 1)) for size in self.shape]
+        corners = np.array([(x, y, z, 1.0) for x in sides[0] for y in sides[1] for z in sides[2]]).T  # (4, 8)
+        distance_mm = np.linalg.norm(((self.affine - other.affine) @ corners)[:3], axis=0)
+        return float(distance_mm.max() / min(self.spacing_mm))
+
 
 def read_image(path: Path) -> Image:
     """Read a .nii, .nii.gz, .nrrd or .mha file whole.
@@ -81,6 +88,17 @@ def read_image(path: Path) -> Image:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise UnreadableImage(path, "has no usable affine (a spacing of 0, NaN or Inf): repair its header")
     return Image(array, affine)
+
+
+def label_file(labels: npt.NDArray[np.uint8], source: Path) -> bytes:
+    """Return a label map (x, y, z) as the content of a .nii.gz on the grid of the image file ``source``."""
+    given = nibabel.loadsave.load(source) if source.name.lower().endswith((".nii", ".nii.gz")) else None
+    if isinstance(given, nibabel.nifti1.Nifti1Pair):  # both of its transforms are kept, with their codes
+        output = nibabel.nifti1.Nifti1Image(labels, given.affine, given.header)  # type: ignore[no-untyped-call]
+    else:
+        output = nibabel.nifti1.Nifti1Image(labels, read_image(source).affine)  # type: ignore[no-untyped-call]
+    output.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
+    return gzip.compress(output.to_bytes(), compresslevel=6, mtime=0)
 
 
 def _read_nifti(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_nas.export.label_faults import label_faults, read_or_report
+from monai_nas.data.check import read_or_report
+from monai_nas.export.label_faults import label_faults
 from monai_nas.tasks import Image, SegTask
 
 TASK = SegTask("Own", "", ("CT",), ("background", "organ", "tumour"), 1, 1)
@@ -87,5 +88,5 @@ def test_many_foreign_values_are_not_all_listed() -> None:
 def test_an_unreadable_file_is_one_finding(make: Callable[[Path], object], tmp_path: Path) -> None:
     path = tmp_path / "x.nii.gz"
     make(path)
-    (finding,) = read_or_report(path)
+    (finding,) = read_or_report(path, str(path))
     assert str(finding).startswith(f"error: {path}: ")
