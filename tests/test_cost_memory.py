@@ -82,13 +82,13 @@ def test_live_bytes_in_units_of_the_allocator_of_a_gpu() -> None:
 
 
 def test_training_of_one_convolution_by_hand() -> None:
-    """In float32: image, label, logits, the loss; weights, gradients, two moments, Adam's counter, its two temporaries.
+    """In float32: image, label, logits, the loss; weights, gradients, two moments, Adam's counter, the norm.
 
     The update is the peak, as the weights are few and autograd keeps nothing but the image.
     """
     network = nn.Conv3d(2, 4, 1, bias=False)
     weights = 4 * (4 * 2)
-    expected = VOXELS * (2 * 4 + 1 + 4 * 4) + 4 + 4 * weights + 4 + 2 * weights
+    expected = VOXELS * (2 * 4 + 1 + 4 * 4) + 4 + 4 * weights + 4 + 4
     compute = compute_in(torch.float32, channels_last=False)
     assert training_memory(network, 2, SIZE, 2, compute=compute, loss=summed) == expected
     # channels-last the two channels of the image are copied

@@ -11,7 +11,7 @@ from monai_nas.cost.fake import FakeRun, fake_run
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, K, *S) float32, labels (B, 1, *S) -> scalar
 
-UPDATE_COPIES = 3  # of all weights: at most what clipping and Adam's update need beside weights, gradients and moments
+UPDATE_SCALARS = 8  # a weight: more than clipping needs beside gradients; fused Adam needs none
 MAX_GRADIENT_NORM = 12.0  # any number: it changes no size
 
 
@@ -45,7 +45,7 @@ def training_memory(
             "image": torch.empty(batch_size, in_channels, *size),
             "label": torch.empty(batch_size, 1, *size, dtype=torch.uint8),  # as data.loaders makes them
         }
-        return _peak_of_step(run, batch, loss, counter_bytes=4 if compute.device.type == "cpu" else 0)
+        return _peak_of_step(run, batch, loss)
 
 
 def inference_memory(
@@ -67,7 +67,7 @@ def inference_memory(
         return run.live.peak
 
 
-def _peak_of_step(run: FakeRun, batch: dict[str, Tensor], loss: Loss, *, counter_bytes: int) -> int:
+def _peak_of_step(run: FakeRun, batch: dict[str, Tensor], loss: Loss) -> int:
     """Do what the trainer's update does, in its order, with the same things alive; return the peak.
 
     It is the second step, of which the moments are there from the start: those of the weights that have gradients.
@@ -76,7 +76,6 @@ def _peak_of_step(run: FakeRun, batch: dict[str, Tensor], loss: Loss, *, counter
         run: of the network.
         batch: "image" and "label" in main memory.
         loss: of logits and labels.
-        counter_bytes: of Adam's count of steps, one a weight, where it lies with the tensors that count.
     """
     live = run.live
     image, label = run.compute.place(batch["image"]), batch["label"].to(run.compute.device)
@@ -84,9 +83,10 @@ def _peak_of_step(run: FakeRun, batch: dict[str, Tensor], loss: Loss, *, counter
     value = loss(logits.float(), label)
     value.backward()  # type: ignore[no-untyped-call]
     trained = [weight for weight in run.weights if weight.grad is not None]
-    moments = sum(2 * live.size(weight) + counter_bytes for weight in trained)
+    scalar = live.size(value)
+    moments = sum(2 * live.size(weight) + scalar for weight in trained)  # and Adam's count of steps
     peak = live.peak + moments
-    if live.now + moments + UPDATE_COPIES * sum(map(live.size, trained)) > peak:  # else the update cannot be the peak,
-        nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)  # and walking through it takes as long as all before
-        torch.optim.Adam(trained).step()
+    if live.now + moments + UPDATE_SCALARS * scalar * len(trained) > peak:  # else the update cannot be the peak, and
+        nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)  # walking through it takes as long as all before
+        torch.optim.Adam(trained, fused=True).step()
     return max(peak, live.peak)

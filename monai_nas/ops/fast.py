@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from monai_nas.ops.functions import DilatedConvolution, InstanceNorm, LeakyReLU, MaxPool3, TakeEvery
+from monai_nas.ops.functions import DilatedConvolution, LeakyReLU, MaxPool3, TakeEvery
+from monai_nas.ops.instance_norm import InstanceNorm, NarrowInstanceNorm
+
+_REGISTER = 16  # numbers of 32 bits in the widest vector register of processors
 
 
 def _is_recorded() -> bool:
@@ -33,8 +36,8 @@ def dilated_convolution(features: Tensor, weight: Tensor, stride: list[int], rat
 def max_pool(features: Tensor, stride: list[int]) -> Tensor:
     """Maximum over 3x3[x3] neighbours, padded to keep the size before ``stride``."""
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
-        if features.device.type == "cpu" and max(stride) == 1 and not _is_recorded():
-            return _max_pool_on_cpu(features)
+        if features.device.type == "cpu" and not _is_recorded():
+            return _max_pool_on_cpu(features, stride)
     if features.dim() == 5:
         return F.max_pool3d(features, 3, stride, 1)
     return F.max_pool2d(features, 3, stride, 1)
@@ -76,7 +79,8 @@ def _leaky_relu_from_result(features: Tensor) -> Tensor:
 
 @torch.jit.unused
 def _instance_norm_on_cpu(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    return InstanceNorm.apply(features, weight, bias, eps)
+    norm = NarrowInstanceNorm if features.shape[1] < _REGISTER else InstanceNorm
+    return norm.apply(features, weight, bias, eps)
 
 
 @torch.jit.unused
@@ -100,8 +104,12 @@ def _dilated_convolution_on_cpu(features: Tensor, weight: Tensor, stride: list[i
 
 
 @torch.jit.unused
-def _max_pool_on_cpu(features: Tensor) -> Tensor:
-    return MaxPool3.apply(features)
+def _max_pool_on_cpu(features: Tensor, stride: list[int]) -> Tensor:
+    if max(stride) == 1:
+        return MaxPool3.apply(features)
+    pool = F.max_pool3d if features.dim() == 5 else F.max_pool2d
+    with torch.autocast("cpu", enabled=False):  # it would compute in 32 bits, and a maximum is exact in any
+        return pool(features, 3, stride, 1)
 
 
 @torch.jit.unused

@@ -127,7 +127,7 @@ class TakeEvery(Function):
 
     @staticmethod
     def forward(ctx, features: Tensor, stride: list[int]) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.layout = _layout(features)
+        ctx.layout = layout(features)
         ctx.size, ctx.stride = features.shape, stride
         return _every(features, stride).contiguous(memory_format=ctx.layout)
 
@@ -145,49 +145,12 @@ def _every(features: Tensor, stride: list[int]) -> Tensor:
     return features
 
 
-def _layout(features: Tensor) -> torch.memory_format:
+def channels_last(features: Tensor) -> torch.memory_format:
+    """Return the channels-last layout of as many dimensions as the features have."""
+    return torch.channels_last_3d if features.dim() == 5 else torch.channels_last
+
+
+def layout(features: Tensor) -> torch.memory_format:
     """Return channels-last where the features are in it, else contiguous."""
-    layout = torch.channels_last_3d if features.dim() == 5 else torch.channels_last
-    return layout if features.is_contiguous(memory_format=layout) else torch.contiguous_format
-
-
-class InstanceNorm(Function):
-    """Instance norm as a batch norm of each sample: it keeps channels-last; torch's own makes all contiguous."""
-
-    @staticmethod
-    def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:  # type: ignore[no-untyped-def]
-        output = torch.empty_like(features)
-        means, scales = [], []
-        for sample, normalised in zip(torch.split(features, 1), torch.split(output, 1), strict=True):
-            result, mean, scale = torch.ops.aten.native_batch_norm(sample, weight, bias, None, None, True, 0.0, eps)
-            normalised.copy_(result)
-            means.append(mean)
-            scales.append(scale)
-        ctx.save_for_backward(features, weight, torch.stack(means), torch.stack(scales))
-        ctx.eps = eps
-        return output
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
-        features, weight, means, scales = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=_layout(features))
-        to_features = torch.empty_like(features)
-        to_weight, to_bias = torch.zeros_like(weight), torch.zeros_like(weight)
-        for index, target in enumerate(torch.split(to_features, 1)):
-            part = slice(index, index + 1)
-            result, weight_part, bias_part = torch.ops.aten.native_batch_norm_backward(
-                gradient[part],
-                features[part],
-                weight,
-                None,
-                None,
-                means[index],
-                scales[index],
-                True,
-                ctx.eps,
-                [True] * 3,
-            )
-            target.copy_(result)
-            to_weight += weight_part
-            to_bias += bias_part
-        return to_features, to_weight, to_bias, None
+    wanted = channels_last(features)
+    return wanted if features.is_contiguous(memory_format=wanted) else torch.contiguous_format

@@ -73,7 +73,9 @@ class Bilevel(DecidingStrategy):
         self.seed = seed
         self.compute = compute
         self.weights = list(supernet.weight_parameters())
-        self.weight_optimizer = torch.optim.Adam(self.weights, lr=config.weight_rate, betas=config.weight_betas)
+        self.weight_optimizer = torch.optim.Adam(
+            self.weights, lr=config.weight_rate, betas=config.weight_betas, fused=True
+        )
         self.alpha_optimizer = torch.optim.Adam(
             supernet.architecture_parameters(), lr=config.alpha_rate, betas=config.alpha_betas
         )

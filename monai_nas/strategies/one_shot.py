@@ -77,7 +77,7 @@ class OneShot(SearchStrategy):
         self.compute = compute
         self.sample = LAWS[config.law]
         self.parts = nn.ModuleList([supernet] if hypernet is None else [supernet, hypernet])
-        self.optimizer = torch.optim.Adam(self.parts.parameters(), lr=config.rate, betas=config.betas)
+        self.optimizer = torch.optim.Adam(self.parts.parameters(), lr=config.rate, betas=config.betas, fused=True)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
 
     def step(self, batch: SearchBatch) -> dict[str, float]:

@@ -39,7 +39,7 @@ class Learners:
 
     def __init__(self, network: nn.Module, config: TrainerConfig, compute: Compute) -> None:
         self.network = network
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=config.betas)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=config.betas, fused=True)
         self.plateau = ReduceLROnPlateau(self.optimizer, factor=config.plateau_factor, patience=config.plateau_epochs)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
 

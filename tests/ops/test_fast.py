@@ -72,6 +72,16 @@ def test_max_pool_with_ties(dims: int, dtype: torch.dtype, channels_last: bool) 
         assert torch.equal(fast.max_pool(coarse, [1] * dims), pool(coarse, 3, 1, 1))
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_strided_max_pool_keeps_16_bits(dims: int) -> None:
+    drawn = features(dims, torch.bfloat16, True)
+    pool = F.max_pool3d if dims == 3 else F.max_pool2d
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        pooled = fast.max_pool(drawn, [2] * dims)
+    assert pooled.dtype == torch.bfloat16 and torch.equal(pooled, pool(drawn, 3, 2, 1))
+    compare(lambda x: fast.max_pool(x, [2] * dims), lambda x: pool(x, 3, 2, 1), drawn, tolerance=0.0)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_avg_pool(dims: int, stride: int) -> None:
@@ -85,13 +95,16 @@ def test_avg_pool(dims: int, stride: int) -> None:
 
 
 @cases
-def test_instance_norm(dims: int, dtype: torch.dtype, channels_last: bool) -> None:
+@pytest.mark.parametrize(("channels", "size"), [(3, 6), (4, 5), (8, 6), (16, 6)])  # 4 of 5: each voxel alone
+def test_instance_norm(dims: int, dtype: torch.dtype, channels_last: bool, channels: int, size: int) -> None:
+    drawn = torch.randn(2, channels, *[size] * dims, generator=torch.Generator().manual_seed(0)).to(dtype) + 1
+    layout = torch.channels_last_3d if dims == 3 else torch.channels_last
     compare(
         lambda x, w, b: fast.instance_norm(x, w, b, 1e-5),
         lambda x, w, b: F.instance_norm(x, weight=w, bias=b, eps=1e-5),
-        features(dims, dtype, channels_last),
-        torch.tensor([0.5, 1.0, 2.0]),
-        torch.tensor([0.0, -1.0, 1.0]),
+        drawn.to(memory_format=layout) if channels_last else drawn,
+        torch.linspace(0.5, 2.0, channels),
+        torch.linspace(-1.0, 1.0, channels),
         tolerance=TOLERANCE[dtype] * (1 if dtype == torch.float32 else 2),
     )
 
