@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from monai_nas import __version__
+from monai_nas.cli.benchmark import benchmark
 from monai_nas.cli.bundle import bundle
 from monai_nas.cli.check import check
 from monai_nas.cli.crossval import crossval
@@ -66,7 +67,22 @@ def options(
     logging.getLogger("monai_nas").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-for verb in (tasks, check, plan, search, train, crossval, bundle, predict, evaluate, submit, report, draw, demo):
+for verb in (
+    tasks,
+    check,
+    plan,
+    search,
+    train,
+    crossval,
+    bundle,
+    predict,
+    evaluate,
+    submit,
+    report,
+    draw,
+    benchmark,
+    demo,
+):
     app.command()(verb)
 
 

@@ -27,7 +27,10 @@ def dice(prediction: npt.NDArray[Any], reference: npt.NDArray[Any], num_classes:
     for name, labels in (("prediction", prediction), ("reference", reference)):
         if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
             raise ValueError(f"{name} has values {labels.min()} to {labels.max()}, not 0 to {num_classes - 1}")
-    joint = reference.astype(np.int64) * num_classes + prediction.astype(np.int64)
-    counts = np.bincount(joint.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes)
-    sizes = counts.sum(axis=0) + counts.sum(axis=1)
-    return [2.0 * float(counts[c, c]) / float(sizes[c]) if sizes[c] else math.nan for c in range(1, num_classes)]
+    return [_overlap(prediction == value, reference == value) for value in range(1, num_classes)]
+
+
+def _overlap(prediction: npt.NDArray[np.bool_], reference: npt.NDArray[np.bool_]) -> float:
+    """Return the Dice of two masks; nan when both are empty."""
+    size = np.count_nonzero(prediction) + np.count_nonzero(reference)
+    return 2.0 * float(np.count_nonzero(prediction & reference)) / float(size) if size else math.nan

@@ -67,7 +67,7 @@ def leaky_relu(features: Tensor) -> Tensor:
 def instance_norm(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalise each channel of each sample of (B, C, *S), then scale and shift it by ``weight`` and ``bias`` (C,)."""
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
-        if features.device.type == "cpu" and torch.is_grad_enabled() and not _is_recorded():
+        if features.device.type == "cpu" and not _is_recorded():
             return _instance_norm_on_cpu(features, weight, bias, eps)
     return F.instance_norm(features, weight=weight, bias=bias, eps=eps)
 

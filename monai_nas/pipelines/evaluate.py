@@ -86,12 +86,12 @@ def _label_map(image: Image, path: Path, task: SegTask) -> npt.NDArray[Any]:
     """Return the integer labels (H, W, D) of a file."""
     if image.num_channels != 1:
         raise UserError(f"{path}: has {image.num_channels} channels: a label map has one")
-    values = np.unique(image.array)
-    wrong = [value for value in values.tolist() if value not in range(task.num_classes)]
-    if wrong:
+    values = image.array[..., 0]
+    if sum(np.count_nonzero(values == value) for value in range(task.num_classes)) < values.size:
+        wrong = next(value for value in np.unique(values).tolist() if value not in range(task.num_classes))
         raise UserError(
-            f"{path}: has the value {wrong[0]:g}, {task.name} has labels 0 to {task.num_classes - 1}: "
+            f"{path}: has the value {wrong:g}, {task.name} has labels 0 to {task.num_classes - 1}: "
             "correct the file or give the right --task"
         )
-    labels: npt.NDArray[Any] = image.array[..., 0].astype(np.int64)
+    labels: npt.NDArray[Any] = values.astype(np.min_scalar_type(task.num_classes - 1))
     return labels

@@ -1,8 +1,10 @@
 """The surface Dice against DeepMind's surface-distance, and against planes worked by hand."""
 
+import importlib
 import math
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +38,7 @@ def perturbed(mask: Mask) -> list[Mask]:
     ]
 
 
-def blob(shape: tuple[int, int, int], seed: int) -> Mask:
+def blob(shape: tuple[int, ...], seed: int) -> Mask:
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 2)
     mask: Mask = noise > np.percentile(noise, 80)
     return mask
@@ -52,6 +54,56 @@ def test_it_agrees_with_deepmind_on_blobs_that_touch_the_border(
     for prediction in [*perturbed(reference), blob((14, 17, 11), seed=1)]:
         expected = deepmind(prediction, reference, spacing_mm, tolerance_mm)
         assert surface_dice(prediction, reference, spacing_mm, tolerance_mm) == pytest.approx(expected, abs=EXACT)
+
+
+def random_case(seed: int) -> tuple[Mask, Mask, tuple[float, ...], float]:
+    """Prediction, reference, spacing and a tolerance that, for all but one seed in three, is a distance on the grid."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(4, 22, 3).tolist())
+    reference = blob(shape, seed)
+    prediction = [*perturbed(reference), blob(shape, seed + 1000)][rng.integers(5)]
+    spacing_mm = tuple(rng.choice([0.7, 0.8, 1.0, 1.1, 2.5], 3 if seed % 2 else 1).tolist()) * (1 if seed % 2 else 3)
+    steps_mm = rng.integers(0, 4, 3) * spacing_mm
+    on_grid_mm = round(float(np.linalg.norm(steps_mm)), int(rng.integers(6, 17))) or max(spacing_mm)
+    return prediction, reference, spacing_mm, float(rng.uniform(0.2, 9.0)) if seed % 3 == 0 else on_grid_mm
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_it_agrees_with_deepmind_whatever_the_spacing_and_the_tolerance(order: Literal["C", "F"]) -> None:
+    for seed in range(60):
+        prediction, reference, spacing_mm, tolerance_mm = random_case(seed)
+        if not prediction.any():
+            continue
+        expected = deepmind(prediction, reference, spacing_mm, tolerance_mm)
+        masks = (np.asarray(mask, order=order) for mask in (prediction, reference))
+        assert surface_dice(*masks, spacing_mm, tolerance_mm) == pytest.approx(expected, abs=EXACT), seed
+
+
+def test_it_agrees_where_equal_distances_lie_on_both_sides_of_the_tolerance() -> None:
+    # 3 steps of 0.3 mm are as far as (2, 2, 1) steps, but not in float64: which nearest element is taken decides.
+    spacing_mm = (0.3, 0.3, 0.3)
+    straight_mm, oblique_mm = (math.sqrt(sum((step * 0.3) ** 2 for step in steps)) for steps in ((3, 0, 0), (2, 2, 1)))
+    assert math.isclose(straight_mm, oblique_mm) and straight_mm < oblique_mm
+    tolerance_mm = straight_mm
+    for seed in range(8):
+        prediction, reference = blob((16, 15, 14), seed), blob((16, 15, 14), seed + 1)
+        expected = deepmind(prediction, reference, spacing_mm, tolerance_mm)
+        assert surface_dice(prediction, reference, spacing_mm, tolerance_mm) == pytest.approx(expected, abs=EXACT)
+
+
+def test_a_tolerance_of_more_columns_than_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("monai_nas.metrics.surface_dice"), "_MAX_COLUMNS", 4)
+    for seed in range(10):
+        prediction, reference, spacing_mm, _ = random_case(seed)
+        expected = deepmind(prediction, reference, spacing_mm, 4.0)
+        assert surface_dice(prediction, reference, spacing_mm, 4.0) == pytest.approx(expected, abs=EXACT)
+
+
+@pytest.mark.parametrize("tolerance_mm", [0.01, 10.0, 1e9])
+def test_tiny_objects_far_from_each_other(tolerance_mm: float) -> None:
+    reference, prediction = np.zeros((60, 3, 3), dtype=np.uint8), np.zeros((60, 3, 3), dtype=np.uint8)
+    reference[0, 0, 0], prediction[59, 2, 2] = 7, 7
+    assert surface_dice(prediction, reference, (1.0, 1.0, 1.0), tolerance_mm) == float(tolerance_mm > 60)
 
 
 @pytest.mark.realdata

@@ -1,0 +1,81 @@
+"""Augmented training batches: ours beside the same transforms in MONAI's dataset and loader."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.data.dataloader import DataLoader
+from monai.data.dataset import CacheDataset
+from monai.transforms.compose import Compose
+from monai.utils import set_determinism
+
+from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, silent
+from monai_nas.compute import choose_compute
+from monai_nas.data.loaders import load_cases, training_batches
+from monai_nas.data.synthetic import write_phantoms
+from monai_nas.data.transforms import augmentation, build, class_indices, preprocessing
+from monai_nas.plans.plan import Plan
+from monai_nas.tasks.splits import training_cases
+
+NUM_PHANTOMS = 4
+
+
+def batches_contest(plan: Plan, *, repetitions: int, batches: int, seed: int, tick: Tick = silent) -> dict[str, Any]:
+    """Time batches of augmented patches from preprocessed phantoms of the plan's task, prepared in this process.
+
+    Contenders: "ours", :func:`~monai_nas.data.loaders.training_batches`; "monai", the same transforms in MONAI's
+    ``CacheDataset`` and ``DataLoader``, with its defaults.
+
+    Args:
+        plan: gives task, patch and batch.
+        repetitions: how often each does it.
+        batches: of each piece of work.
+        seed: of phantoms and augmentation.
+        tick: called with the share that is done.
+
+    Returns:
+        The record of :func:`~monai_nas.benchmarks.speed.contest.contest`.
+    """
+    compute = choose_compute(True, "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_phantoms(plan.task, Path(folder), NUM_PHANTOMS, 0, seed)
+        cases = training_cases(data)
+        items = load_cases(cases, plan.task, plan)
+        steps = [*preprocessing(plan.task, plan, ("image", "label")), *class_indices(plan.task)]
+        files = [{"image": str(case.image), "label": str(case.label)} for case in cases]
+        cached = CacheDataset(
+            files, Compose([*build(steps).transforms, *build(augmentation(plan.task, plan)).transforms]), progress=False
+        )
+    ours = iter(
+        training_batches(
+            items,
+            build(augmentation(plan.task, plan)),
+            batch_size=plan.batch_size,
+            seed=seed,
+            start_step=0,
+            num_steps=batches * (repetitions + 1),
+            compute=compute,
+        )
+    )
+    theirs = _without_end(DataLoader(cached, batch_size=plan.batch_size, shuffle=True, num_workers=0))
+    set_determinism(seed)
+    try:
+        record = contest(
+            [
+                Contender(OURS, lambda: [next(ours) for _ in range(batches)], "plain tensors, seeded by sample"),
+                Contender(
+                    "monai", lambda: [next(theirs) for _ in range(batches)], "CacheDataset, tensors with history"
+                ),
+            ],
+            repetitions=repetitions,
+            tick=tick,
+        )
+    finally:
+        set_determinism(None)
+    return record | {"batches": batches, "batch_size": plan.batch_size, "patch_size": list(plan.patch_size)}
+
+
+def _without_end(loader: DataLoader) -> Iterator[Mapping[str, Any]]:
+    while True:
+        yield from loader

@@ -1,0 +1,64 @@
+"""Contenders that do the same work, timed in turn, so that what else happens on the machine meets them all."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that does the work of a contest.
+
+    Args:
+        name: in the record; "ours" is the one that the others are compared with.
+        run: does the work once, and returns when it is done, also on a GPU.
+        about: which settings, in a few words.
+    """
+
+    name: str
+    run: Callable[[], object]
+    about: str
+
+
+OURS = "ours"
+Tick = Callable[[float], object]
+
+
+def silent(share: float) -> None:
+    """Tell nobody how much is done."""
+
+
+def contest(contenders: Sequence[Contender], *, repetitions: int, tick: Tick = silent) -> dict[str, Any]:
+    """Return the seconds of all contenders, who work in turn ``repetitions`` times after one that is not timed.
+
+    Args:
+        contenders: one of them named "ours".
+        repetitions: 1 or more.
+        tick: called after each piece of work with the share that is done, 1 at the end.
+
+    Returns:
+        "contenders": for each name "about", "seconds" (a list), "median_seconds", and "times_as_long", the median of
+        its seconds over those of ours.
+    """
+    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    turns = [(repetition, contender) for repetition in range(repetitions + 1) for contender in contenders]
+    for done, (repetition, contender) in enumerate(turns, start=1):
+        begin = time.perf_counter()
+        contender.run()
+        if repetition:
+            seconds[contender.name].append(time.perf_counter() - begin)
+        tick(done / len(turns))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "contenders": {
+            contender.name: {
+                "about": contender.about,
+                "seconds": seconds[contender.name],
+                "median_seconds": medians[contender.name],
+                "times_as_long": medians[contender.name] / medians[OURS],
+            }
+            for contender in contenders
+        }
+    }

@@ -1,0 +1,123 @@
+"""All contests of ``monai-nas benchmark``, by name, and the file that they fill."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_nas.architecture import Architecture
+from monai_nas.benchmarks.speed.batches import batches_contest
+from monai_nas.benchmarks.speed.contest import Tick
+from monai_nas.benchmarks.speed.cost import cost_contest
+from monai_nas.benchmarks.speed.inference import inference_contest
+from monai_nas.benchmarks.speed.metrics import metrics_contest
+from monai_nas.benchmarks.speed.supernet_step import cell_step_contest, grid_step_contest
+from monai_nas.benchmarks.speed.training_step import training_step_contest
+from monai_nas.compute import choose_compute
+from monai_nas.files import write_json
+from monai_nas.pipelines.run_folder import environment
+from monai_nas.plans.plan import Plan
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all contests share."""
+
+    architecture: Architecture
+    plan: Plan
+    repetitions: int
+    seed: int
+    device: str | None
+
+    def training_step(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.training_step`."""
+        return training_step_contest(
+            self.architecture,
+            self.plan,
+            repetitions=self.repetitions,
+            steps=3,
+            seed=self.seed,
+            device=self.device,
+            tick=tick,
+        )
+
+    def search_step(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.supernet_step`."""
+        return cell_step_contest(self.plan, repetitions=self.repetitions, seed=self.seed, device=self.device, tick=tick)
+
+    def grid_step(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.supernet_step`."""
+        return grid_step_contest(
+            blocks=12,
+            levels=4,
+            width=32,
+            size=48,
+            repetitions=self.repetitions,
+            seed=self.seed,
+            device=self.device,
+            tick=tick,
+        )
+
+    def inference(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.inference`: of a scan of the plan's median shape."""
+        return inference_contest(
+            self.architecture,
+            self.plan,
+            size=self.plan.fingerprint.median_shape,
+            mirror=True,
+            repetitions=self.repetitions,
+            seed=self.seed,
+            device=self.device,
+            tick=tick,
+        )
+
+    def batches(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.batches`."""
+        return batches_contest(self.plan, repetitions=self.repetitions, batches=5, seed=self.seed, tick=tick)
+
+    def metrics(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.metrics`."""
+        return metrics_contest(shape=(256, 256, 128), repetitions=self.repetitions, seed=self.seed, tick=tick)
+
+    def cost(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.cost`."""
+        return cost_contest(self.architecture, self.plan, repetitions=self.repetitions, seed=self.seed, tick=tick)
+
+
+CONTESTS: dict[str, Callable[[Settings, Tick], dict[str, Any]]] = {
+    "training_step": Settings.training_step,
+    "search_step": Settings.search_step,
+    "grid_step": Settings.grid_step,
+    "inference": Settings.inference,
+    "batches": Settings.batches,
+    "metrics": Settings.metrics,
+    "cost": Settings.cost,
+}
+
+
+def run_contests(
+    settings: Settings, names: Sequence[str], out: Path, tick: Callable[[str, float], object]
+) -> dict[str, Any]:
+    """Run contests one after the other; return and write the record, after each of them.
+
+    Args:
+        settings: what they share.
+        names: of :data:`CONTESTS`.
+        out: JSON file.
+        tick: called with a contest's name and the share of it that is done.
+    """
+    record: dict[str, Any] = {
+        "plan": settings.plan.task.name,
+        "repetitions": settings.repetitions,
+        "seed": settings.seed,
+        "threads": torch.get_num_threads(),
+        "environment": environment(choose_compute(True, settings.device)),
+        "contests": {},
+    }
+    for name in names:
+        record["contests"][name] = CONTESTS[name](settings, partial(tick, name))
+        write_json(out, record)
+    return record

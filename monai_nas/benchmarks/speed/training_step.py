@@ -1,0 +1,151 @@
+"""A training step of a network: ours beside plain float32, the step's own convolutions alone, and MONAI's DynUNet."""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import repeat
+from typing import Any
+
+import torch
+from monai.networks.nets import DynUNet
+from torch import Tensor, nn
+
+from monai_nas.architecture import Architecture
+from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, silent
+from monai_nas.benchmarks.speed.convolutions import ConvolutionCalls
+from monai_nas.compute import Compute, choose_compute
+from monai_nas.cost import count_flops
+from monai_nas.networks import build_network
+from monai_nas.pipelines.run_folder import network_arguments
+from monai_nas.plans.plan import Plan
+from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
+
+WIDTHS = range(4, 129, 4)  # of the DynUNet whose FLOPs come nearest
+
+
+def training_step_contest(
+    architecture: Architecture,
+    plan: Plan,
+    *,
+    repetitions: int,
+    steps: int,
+    seed: int,
+    device: str | None = None,
+    tick: Tick = silent,
+) -> dict[str, Any]:
+    """Time steps of training on one batch of noise that is there already: forward, loss, backward, clipping, Adam.
+
+    Contenders: "ours", as `monai-nas train` does it; "float32", the same network in float32 and torch's default
+    layout; "convolutions", those of ours and nothing else; "dynunet" and "dynunet_float32", MONAI's DynUNet of equal
+    FLOPs in a plain loop, with autocast as ours and without.
+
+    Args:
+        architecture: of the network.
+        plan: gives patch, batch and channels.
+        repetitions: how often each does its steps.
+        steps: of each piece of work.
+        seed: of weights and batch.
+        device: as of :func:`~monai_nas.compute.choose_compute`.
+        tick: called with the share that is done.
+
+    Returns:
+        The record of :func:`~monai_nas.benchmarks.speed.contest.contest`, with "flops" of a forward pass over the batch
+        ("ours", "dynunet") and "share_of_convolutions", their time over that of our step.
+    """
+    compute = choose_compute(True, device)
+    plain = replace(choose_compute(False, device), channels_last=False)
+    torch.manual_seed(seed)
+    batch = noise(plan, seed)
+
+    def network() -> nn.Module:
+        return build_network(architecture, **network_arguments(plan))
+
+    def flops_of(module: nn.Module) -> int:
+        return count_flops(module, plan.task.in_channels, plan.patch_size, plan.batch_size)
+
+    flops = {OURS: flops_of(network())}
+    at = bisect_left(WIDTHS, flops[OURS], key=lambda width: flops_of(dynunet(width, plan)))
+    nearest = WIDTHS[max(0, at - 1) : at + 1]
+    width = min(nearest, key=lambda width: abs(flops_of(dynunet(width, plan)) - flops[OURS]))
+    flops["dynunet"] = flops_of(dynunet(width, plan))
+    with ConvolutionCalls() as convolutions:
+        own_steps(network(), batch, compute, 1)()
+    alone = convolutions.again()
+    peer = f"MONAI's DynUNet of width {width},"
+    contenders = [
+        Contender(OURS, own_steps(network(), batch, compute, steps), f"{compute.dtype}, channels-last"),
+        Contender("float32", own_steps(network(), batch, plain, steps), "the same network, float32, default layout"),
+        Contender("convolutions", lambda: [alone() for _ in range(steps)], "those of ours alone, forward and backward"),
+        Contender("dynunet", plain_steps(dynunet(width, plan), batch, compute, steps), f"{peer} {compute.dtype}"),
+        Contender("dynunet_float32", plain_steps(dynunet(width, plan), batch, plain, steps), f"{peer} float32"),
+    ]
+    record = contest(contenders, repetitions=repetitions, tick=tick)
+    medians = {name: result["median_seconds"] for name, result in record["contenders"].items()}
+    return record | {
+        "steps": steps,
+        "patch_size": list(plan.patch_size),
+        "batch_size": plan.batch_size,
+        "flops": flops,
+        "share_of_convolutions": medians["convolutions"] / medians[OURS],
+    }
+
+
+def noise(plan: Plan, seed: int) -> dict[str, Tensor]:
+    """Return a batch as the data loader makes it: image (B, C, *S) float32 and label (B, 1, *S) uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    size = (plan.batch_size, 1, *plan.patch_size)
+    return {
+        "image": torch.randn(plan.batch_size, plan.task.in_channels, *plan.patch_size, generator=generator),
+        "label": torch.randint(0, plan.task.num_classes, size, generator=generator, dtype=torch.uint8),
+    }
+
+
+def own_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, steps: int) -> Callable[[], object]:
+    """Return what runs ``steps`` updates of our trainer."""
+    config = TrainerConfig()
+    learners = Learners(compute.place(network, batch["image"].ndim - 2), config, compute)
+
+    def run() -> None:
+        make_trainer(
+            learners,
+            list(repeat(batch, steps)),
+            loss=segmentation_loss(),
+            config=config,
+            num_epochs=1,
+            epoch_length=steps,
+            compute=compute,
+        ).run()
+
+    return run
+
+
+def plain_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, steps: int) -> Callable[[], object]:
+    """Return what runs ``steps`` updates as anybody would write them."""
+    network = compute.place(network, batch["image"].ndim - 2).train()
+    optimizer, loss = torch.optim.Adam(network.parameters(), lr=TrainerConfig.rate), segmentation_loss()
+
+    def run() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            with compute.autocast():
+                logits = network(compute.place(batch["image"]))
+            value = loss(logits.float(), batch["label"].to(compute.device))
+            value.backward()
+            optimizer.step()
+            float(value.detach())  # waits for a GPU
+
+    return run
+
+
+def dynunet(width: int, plan: Plan) -> DynUNet:
+    """Return MONAI's DynUNet with the plan's levels and ``width`` channels on the first."""
+    axes, levels = len(plan.patch_size), len(plan.strides)
+    return DynUNet(
+        axes,
+        plan.task.in_channels,
+        plan.task.num_classes,
+        kernel_size=[[3] * axes] * (levels + 1),
+        strides=[[1] * axes, *plan.strides],
+        upsample_kernel_size=list(plan.strides),
+        filters=[width * 2**level for level in range(levels + 1)],
+    )

@@ -1,0 +1,58 @@
+"""Each contest at a size that takes a moment: who takes part, and what the record says."""
+
+from typing import Any
+
+import pytest
+
+from monai_nas.architecture import Architecture
+from monai_nas.benchmarks.speed.batches import batches_contest
+from monai_nas.benchmarks.speed.cost import cost_contest
+from monai_nas.benchmarks.speed.inference import inference_contest
+from monai_nas.benchmarks.speed.supernet_step import cell_step_contest, grid_step_contest
+from monai_nas.benchmarks.speed.training_step import dynunet, training_step_contest
+from monai_nas.cost import count_flops
+from monai_nas.plans.plan import Plan
+
+
+def check(record: dict[str, Any], *names: str) -> None:
+    """Assert that all took part and took time."""
+    assert tuple(record["contenders"]) == names
+    assert all(values["median_seconds"] > 0 for values in record["contenders"].values())
+    assert record["contenders"]["ours"]["times_as_long"] == 1.0
+
+
+def test_training_step(architecture: Architecture, tiny_plan: Plan) -> None:
+    record = training_step_contest(architecture, tiny_plan, repetitions=1, steps=1, seed=0, device="cpu")
+    check(record, "ours", "float32", "convolutions", "dynunet", "dynunet_float32")
+    seconds = {name: values["median_seconds"] for name, values in record["contenders"].items()}
+    assert record["share_of_convolutions"] == pytest.approx(seconds["convolutions"] / seconds["ours"])
+    wider = count_flops(dynunet(128, tiny_plan), 1, tiny_plan.patch_size)
+    assert 0 < record["flops"]["dynunet"] < wider
+
+
+def test_search_step(tiny_plan: Plan) -> None:
+    check(cell_step_contest(tiny_plan, repetitions=1, seed=0, device="cpu"), "ours", "float32")
+
+
+def test_grid_step() -> None:
+    record = grid_step_contest(blocks=1, levels=2, width=4, size=24, repetitions=1, seed=0, device="cpu")
+    check(record, "ours", "monai_two", "monai")
+
+
+def test_inference(architecture: Architecture, tiny_plan: Plan) -> None:
+    record = inference_contest(
+        architecture, tiny_plan, size=(20, 16, 12), mirror=True, repetitions=1, seed=0, device="cpu"
+    )
+    check(record, "ours", "monai", "monai_float32")
+    assert record["equal_labels"]["monai_float32"] == 1.0
+    assert all(share > 0.9 for share in record["equal_labels"].values())
+
+
+def test_batches(tiny_plan: Plan) -> None:
+    check(batches_contest(tiny_plan, repetitions=1, batches=1, seed=0), "ours", "monai")
+
+
+def test_cost(architecture: Architecture, tiny_plan: Plan) -> None:
+    record = cost_contest(architecture, tiny_plan, repetitions=1, seed=0)
+    check(record, "ours", "measured")
+    assert record["bytes"]["ours"] == pytest.approx(record["bytes"]["measured"], rel=0.1)

@@ -1,0 +1,30 @@
+"""The step with one change undone: it computes the same, and what is undone is undone."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_nas.benchmarks import changes
+from monai_nas.ops import fast
+from monai_nas.ops.instance_norm import InstanceNorm, NarrowInstanceNorm
+
+
+def test_undone_only_meanwhile() -> None:
+    with changes.UNDONE["norms voxel by voxel"]():
+        assert fast.NarrowInstanceNorm is InstanceNorm
+    assert fast.NarrowInstanceNorm is NarrowInstanceNorm
+    with changes.UNDONE["Adam weight by weight"]():
+        assert not torch.optim.Adam([torch.ones(1)], lr=0.1, fused=True).param_groups[0]["fused"]
+    features = torch.randn(1, 4, 8, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16), changes.UNDONE["strided max pooling in 32 bits"]():
+        assert fast.max_pool(features.bfloat16(), [2, 2, 2]).dtype == torch.float32
+
+
+@pytest.mark.slow
+def test_figures_of_all_variants(tmp_path: Path) -> None:
+    changes.main(["--out", str(tmp_path / "changes.json"), "--steps", "2"])
+    record = json.loads((tmp_path / "changes.json").read_text())
+    assert list(record["contenders"]) == list(changes.UNDONE)
+    assert record["freed_memory"]["kept"]["page_faults"] < record["freed_memory"]["given_back"]["page_faults"]

@@ -1,0 +1,42 @@
+"""The verb benchmark: its file, its table, and what it refuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monai_nas.cli.app import main
+from monai_nas.plans.published import committed_plan
+
+
+def run(*words: str) -> int | str | None:
+    with pytest.raises(SystemExit) as left:
+        main(["benchmark", *words])
+    return left.value.code
+
+
+def test_parts_are_written_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = replace(
+        committed_plan("Task04_Hippocampus"), patch_size=(16, 16, 16), batch_size=1, strides=((2, 2, 2),) * 2, width=8
+    )
+    plan.save(tmp_path / "plan.json")
+    out = tmp_path / "speed.json"
+    words = ["--plan", str(tmp_path / "plan.json"), "--part", "cost", "--part", "batches", "--repetitions", "1"]
+    assert run(*words, "--out", str(out)) == 0
+    record = json.loads(out.read_text())
+    assert list(record["contests"]) == ["cost", "batches"] and record["repetitions"] == 1
+    assert record["environment"]["versions"]["torch"]
+    shown = capsys.readouterr().out
+    assert "measured" in shown and "times as long" in shown and str(out) in shown.replace("\n", "")
+
+
+def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--part", "teleport", "--out", str(tmp_path / "speed.json")) == 2
+    fault = capsys.readouterr().err
+    assert "teleport" in fault and "training_step" in fault and not (tmp_path / "speed.json").exists()
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--out", str(tmp_path / "missing" / "speed.json")) == 2
+    assert "missing" in capsys.readouterr().err
