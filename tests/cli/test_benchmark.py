@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from monai_nas.cli.app import main
 from monai_nas.plans.published import committed_plan
+from monai_nas.spaces import CellUNetSpace
 
 
 def run(*words: str) -> int | str | None:
@@ -22,7 +24,19 @@ def test_parts_are_written_and_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
     )
     plan.save(tmp_path / "plan.json")
     out = tmp_path / "speed.json"
-    words = ["--plan", str(tmp_path / "plan.json"), "--part", "cost", "--part", "batches", "--repetitions", "1"]
+    CellUNetSpace(num_nodes=2).sample(np.random.default_rng(0)).save(tmp_path / "architecture.json")
+    words = [
+        "--architecture",
+        str(tmp_path / "architecture.json"),
+        "--plan",
+        str(tmp_path / "plan.json"),
+        "--part",
+        "cost",
+        "--part",
+        "batches",
+        "--repetitions",
+        "1",
+    ]
     assert run(*words, "--out", str(out)) == 0
     record = json.loads(out.read_text())
     assert list(record["contests"]) == ["cost", "batches"] and record["repetitions"] == 1
