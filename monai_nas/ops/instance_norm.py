@@ -105,7 +105,7 @@ def _scale_and_shift(rows: Sequence[Tensor], scale: Tensor, shift: Tensor, targe
     """Write scale * row + shift, numbers a sample and channel (B, C), to the targets; rows as of :func:`_rows`."""
     lanes = rows[0].shape[1]
     factors, terms = (value.repeat(1, lanes // value.shape[1]) for value in (scale, shift))
-    zeros, unused = scale.new_zeros(lanes), scale.new_empty(0)
+    zeros, unused = torch.zeros(lanes, dtype=scale.dtype), torch.empty(0, dtype=scale.dtype)
     for row, target, factor, term in zip(rows, targets, factors, terms, strict=True):
         torch.ops.aten.native_batch_norm.out(
             row, factor, term, zeros, zeros + 1, False, 0.0, 0.0, out=target, save_mean=unused, save_invstd=unused
@@ -116,7 +116,7 @@ def _sums(slopes: Sequence[Tensor], rows: Sequence[Tensor], mean: Tensor, scale:
     """Return the sums over voxels of slope * (row - mean) * scale and of slope, numbers a sample and channel (B, C)."""
     lanes, channels = rows[0].shape[1], mean.shape[1]
     means, variances = (value.repeat(1, lanes // channels) for value in (mean, scale.square().reciprocal()))
-    ones = mean.new_ones(lanes)
+    ones = torch.ones(lanes, dtype=mean.dtype)
     sums = [
         torch.ops.aten.native_batch_norm_backward(*row, None, None, False, 0.0, [False, True, True])[1:]
         for row in zip(slopes, rows, [ones] * len(rows), means, variances, strict=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -107,6 +108,15 @@ def test_instance_norm(dims: int, dtype: torch.dtype, channels_last: bool, chann
         torch.linspace(-1.0, 1.0, channels),
         tolerance=TOLERANCE[dtype] * (1 if dtype == torch.float32 else 2),
     )
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_instance_norm_of_a_tensor_with_history(channels: int) -> None:
+    image = torch.randn(1, channels, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    weight, bias = torch.ones(channels), torch.zeros(channels)
+    with torch.no_grad():
+        own = fast.instance_norm(MetaTensor(image), weight, bias, 1e-5)
+    torch.testing.assert_close(torch.as_tensor(own).as_subclass(Tensor), F.instance_norm(image), rtol=1e-4, atol=1e-5)
 
 
 def test_interleave_takes_every_second_voxel() -> None:
