@@ -12,7 +12,7 @@ from monai_nas.compute import Compute
 TOGETHER_VOXELS = 2**18  # mirrored copies of volumes up to this size run as one batch: small ones do not fill the cores
 PATCHES_AT_ONCE = 4  # that the network sees, of windows and their mirrored copies
 _SPATIAL_AXES = (2, 3, 4)
-_FLIPS = tuple(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4)))  # the first is none
+FLIPS = tuple(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4)))  # the first is none
 
 
 def predict_probabilities(
@@ -48,7 +48,7 @@ def mirrored_probabilities(
 ) -> Tensor:
     """Return the class probabilities as :func:`predict_probabilities`, with any MONAI inferer, such as a bundle's."""
     image = compute.place(image)
-    flips = _FLIPS if mirror else _FLIPS[:1]
+    flips = FLIPS if mirror else FLIPS[:1]
     patch_logits = _logits(network, compute)
 
     def infer(volume: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def patch_scores(network: nn.Module, *, compute: Compute, mirror: bool = True) -
     def mirrored(patches: Tensor) -> Tensor:
         total: Tensor | None = None
         together = max(1, PATCHES_AT_ONCE // len(patches))
-        for flips in (_FLIPS[at : at + together] for at in range(0, len(_FLIPS), together)):
+        for flips in (FLIPS[at : at + together] for at in range(0, len(FLIPS), together)):
             copies = patch_logits(torch.cat([patches.flip(axes) for axes in flips])).log_softmax(dim=1)
             for copy, axes in zip(copies.chunk(len(flips)), flips, strict=True):
                 scores = copy.flip(axes)

@@ -1,6 +1,7 @@
 """MONAI's DynUNet, the plain U-Net of nnU-Net, as a baseline in the same harness."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -11,8 +12,27 @@ from monai_nas.networks.hand_made import check_nothing_chosen
 from monai_nas.ops.blocks import FeatureNorm, convolution
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
+if TYPE_CHECKING:
+    from monai.networks.nets.dynunet import DynUNet
+
 MOST_CHANNELS = 320  # nnU-Net's limit for 3D
 LEAST_LEVELS = 2  # DynUNet refuses fewer
+
+
+def monai_dynunet(*, in_channels: int, out_channels: int, width: int, strides: Sequence[Sequence[int]]) -> "DynUNet":
+    """Return MONAI's DynUNet as it is; arguments as :class:`PlainUNet`."""
+    from monai.networks.nets.dynunet import DynUNet  # takes seconds, and the other networks do without
+
+    spatial_dims = len(strides[0])
+    return DynUNet(
+        spatial_dims,
+        in_channels,
+        out_channels,
+        kernel_size=[[3] * spatial_dims] * (len(strides) + 1),
+        strides=[[1] * spatial_dims, *strides],
+        upsample_kernel_size=list(strides),
+        filters=[min(width * 2**level, MOST_CHANNELS) for level in range(len(strides) + 1)],
+    )
 
 
 @NETWORKS.register("dynunet")
@@ -48,24 +68,13 @@ class PlainUNet(nn.Module):
         spatial_dims: int = 3,
         dropout: float = 0.0,
     ) -> None:
-        from monai.networks.nets.dynunet import DynUNet  # takes seconds, and the other networks do without
-
         super().__init__()
         self.check(architecture)
         check_strides(strides, spatial_dims)
         convolution(spatial_dims)  # refuses other dimensions
         if len(strides) < LEAST_LEVELS:
             raise UserError(f"dynunet needs {LEAST_LEVELS} strides or more, the plan has {len(strides)}: change it")
-        ones = [1] * spatial_dims
-        network = DynUNet(
-            spatial_dims,
-            in_channels,
-            out_channels,
-            kernel_size=[[3] * spatial_dims] * (len(strides) + 1),
-            strides=[ones, *strides],
-            upsample_kernel_size=list(strides),
-            filters=[min(width * 2**level, MOST_CHANNELS) for level in range(len(strides) + 1)],
-        )
+        network = monai_dynunet(in_channels=in_channels, out_channels=out_channels, width=width, strides=strides)
         self.levels = _with_own_norms(network.skip_layers)
         self.dropout = nn.Dropout3d(dropout) if spatial_dims == 3 else nn.Dropout2d(dropout)
         self.head = network.output_block

@@ -58,8 +58,8 @@ class NarrowInstanceNorm(Function):
     """Instance norm of few channels, several neighbouring voxels at a time; the result is channels-last.
 
     torch's batch norm of channels-last features works on the channels of one voxel at a time. Where they are too few to
-    fill a vector register, it does without: 8 channels take as long as 40. So neighbouring voxels are read as one of up
-    to ``LANES`` channels, and the statistics of the lanes that are one channel are joined.
+    fill a vector register, it does without. So neighbouring voxels are read as one of up to ``LANES`` channels, and the
+    statistics of the lanes that are one channel are joined.
     """
 
     @staticmethod

@@ -3,8 +3,10 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from monai_nas.compute import Compute, choose_compute
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class Contender:
 
 OURS = "ours"
 Tick = Callable[[float], object]
+
+
+def plain_compute(device: str | None) -> Compute:
+    """Return float32 in torch's default layout, what one gets who chooses nothing."""
+    return replace(choose_compute(False, device), channels_last=False)
 
 
 def silent(share: float) -> None:

@@ -1,7 +1,6 @@
 """Segmenting one preprocessed volume: ours beside MONAI's inferer around the same network in plain float32."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,13 @@ from monai.inferers.inferer import SlidingWindowInferer
 from torch import Tensor, nn
 
 from monai_nas.architecture import Architecture
-from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, silent
+from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, plain_compute, silent
 from monai_nas.compute import Compute, choose_compute
-from monai_nas.inference.predictor import PATCHES_AT_ONCE
+from monai_nas.inference.predictor import FLIPS, PATCHES_AT_ONCE
 from monai_nas.inference.volume import Volume, segment
 from monai_nas.networks import build_network
 from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.plans.plan import Plan
-
-MIRRORED = ((), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4))  # axes of each copy
 
 
 def inference_contest(
@@ -53,7 +50,7 @@ def inference_contest(
         which each agrees with "monai_float32".
     """
     compute = choose_compute(True, device)
-    plain = replace(choose_compute(False, device), channels_last=False)
+    plain = plain_compute(device)
     torch.manual_seed(seed)
     weights = build_network(architecture, **network_arguments(plan)).state_dict()
     coarse = torch.randn(1, plan.task.in_channels, *(max(1, length // 4) for length in size))
@@ -70,7 +67,7 @@ def inference_contest(
         return lambda: segment(volume, own, window, compute=compute, mirror=mirror)
 
     def monai(where: Compute) -> Callable[[], Any]:
-        own, flips = network(where), MIRRORED if mirror else MIRRORED[:1]
+        own, flips = network(where), FLIPS if mirror else FLIPS[:1]
 
         def score(patches: Tensor) -> Tensor:
             with where.autocast():

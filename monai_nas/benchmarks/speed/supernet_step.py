@@ -1,13 +1,12 @@
 """A step of a search: of the SCNAS supernet beside float32, and of the topology supernet beside MONAI's DiNTS."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from monai_nas.benchmarks.grid_step import TRAININGS, Setting
-from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, silent
+from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, plain_compute, silent
 from monai_nas.benchmarks.speed.training_step import noise
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.pipelines.run_folder import network_arguments
@@ -17,11 +16,10 @@ from monai_nas.strategies import Bilevel, BilevelConfig, SearchBatch
 from monai_nas.supernets import CellUNetSupernet
 from monai_nas.training import segmentation_loss
 
-GRID = {"ours": OURS, "monai_two": "monai_two", "monai": "monai"}  # of TRAININGS: the contender's name
-GRID_ABOUT = {
-    "ours": "sampled supernet, 2 candidates, a draw each step",
-    "monai_two": "MONAI's TopologySearch, the same 2 candidates, float32",
-    "monai": "MONAI's TopologySearch as it ships, float32",
+GRID = {  # of TRAININGS: the contender's name, and what it is
+    "ours": (OURS, "sampled supernet, 2 candidates, a draw each step"),
+    "monai_two": ("monai_two", "MONAI's TopologySearch, the same 2 candidates, float32"),
+    "monai": ("monai", "MONAI's TopologySearch as it ships, float32"),
 }
 
 
@@ -34,7 +32,7 @@ def cell_step_contest(
     default layout, with the same draws.
     """
     compute = choose_compute(True, device)
-    plain = replace(choose_compute(False, device), channels_last=False)
+    plain = plain_compute(device)
 
     def steps(where: Compute) -> Callable[[], object]:
         torch.manual_seed(seed)
@@ -95,5 +93,5 @@ def grid_step_contest(
         training, numbers = TRAININGS[name](setting), iter(range(repetitions + 1))
         return lambda: training.step(next(numbers))
 
-    contenders = [Contender(name, steps(training), GRID_ABOUT[training]) for training, name in GRID.items()]
+    contenders = [Contender(name, steps(training), about) for training, (name, about) in GRID.items()]
     return contest(contenders, repetitions=repetitions, tick=tick) | {"blocks": blocks, "levels": levels, "size": size}

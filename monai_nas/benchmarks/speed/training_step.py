@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import replace
+from functools import cache
 from itertools import repeat
 from typing import Any
 
@@ -11,11 +11,12 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 from monai_nas.architecture import Architecture
-from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, silent
+from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, plain_compute, silent
 from monai_nas.benchmarks.speed.convolutions import ConvolutionCalls
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import count_flops
 from monai_nas.networks import build_network
+from monai_nas.networks.dynunet import monai_dynunet
 from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.plans.plan import Plan
 from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
@@ -53,7 +54,7 @@ def training_step_contest(
         ("ours", "dynunet") and "share_of_convolutions", their time over that of our step.
     """
     compute = choose_compute(True, device)
-    plain = replace(choose_compute(False, device), channels_last=False)
+    plain = plain_compute(device)
     torch.manual_seed(seed)
     batch = noise(plan, seed)
 
@@ -64,10 +65,14 @@ def training_step_contest(
         return count_flops(module, plan.task.in_channels, plan.patch_size, plan.batch_size)
 
     flops = {OURS: flops_of(network())}
-    at = bisect_left(WIDTHS, flops[OURS], key=lambda width: flops_of(dynunet(width, plan)))
-    nearest = WIDTHS[max(0, at - 1) : at + 1]
-    width = min(nearest, key=lambda width: abs(flops_of(dynunet(width, plan)) - flops[OURS]))
-    flops["dynunet"] = flops_of(dynunet(width, plan))
+
+    @cache
+    def flops_at(width: int) -> int:
+        return flops_of(dynunet(width, plan))
+
+    at = bisect_left(WIDTHS, flops[OURS], key=flops_at)
+    width = min(WIDTHS[max(0, at - 1) : at + 1], key=lambda width: abs(flops_at(width) - flops[OURS]))
+    flops["dynunet"] = flops_at(width)
     with ConvolutionCalls() as convolutions:
         own_steps(network(), batch, compute, 1)()
     alone = convolutions.again()
@@ -138,14 +143,7 @@ def plain_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, 
 
 
 def dynunet(width: int, plan: Plan) -> DynUNet:
-    """Return MONAI's DynUNet with the plan's levels and ``width`` channels on the first."""
-    axes, levels = len(plan.patch_size), len(plan.strides)
-    return DynUNet(
-        axes,
-        plan.task.in_channels,
-        plan.task.num_classes,
-        kernel_size=[[3] * axes] * (levels + 1),
-        strides=[[1] * axes, *plan.strides],
-        upsample_kernel_size=list(plan.strides),
-        filters=[width * 2**level for level in range(levels + 1)],
+    """Return MONAI's DynUNet, with its own norms, with the plan's levels and ``width`` channels on the first."""
+    return monai_dynunet(
+        in_channels=plan.task.in_channels, out_channels=plan.task.num_classes, width=width, strides=plan.strides
     )
