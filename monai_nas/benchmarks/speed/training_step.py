@@ -1,18 +1,19 @@
-"""A training step of a network: ours beside plain float32, the step's own convolutions alone, and MONAI's DynUNet."""
+"""A training step of a network: ours beside plain float32, the step's own convolutions alone, and MONAI's networks."""
 
 from bisect import bisect_left
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import repeat
 from typing import Any
 
 import torch
-from monai.networks.nets import DynUNet
+from monai.networks.nets import DynUNet, SegResNet
 from torch import Tensor, nn
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, plain_compute, silent
 from monai_nas.benchmarks.speed.convolutions import ConvolutionCalls
+from monai_nas.benchmarks.speed.plain_network import plain_network
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import count_flops
 from monai_nas.networks import build_network
@@ -21,7 +22,9 @@ from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.plans.plan import Plan
 from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
 
-WIDTHS = range(4, 129, 4)  # of the DynUNet whose FLOPs come nearest
+DYNUNET_WIDTHS = range(4, 129, 4)
+SEGRESNET_WIDTHS = range(8, 129, 8)  # whole groups of its norms
+SEGRESNET_BLOCKS = 1, 2, 2, 4  # a level, MONAI's default
 
 
 def training_step_contest(
@@ -37,8 +40,9 @@ def training_step_contest(
     """Time steps of training on one batch of noise that is there already: forward, loss, backward, clipping, Adam.
 
     Contenders: "ours", as `monai-nas train` does it; "float32", the same network in float32 and torch's default
-    layout; "convolutions", those of ours and nothing else; "dynunet" and "dynunet_float32", MONAI's DynUNet of equal
-    FLOPs in a plain loop, with autocast as ours and without.
+    layout; "plain", the same in torch's own layers, one for each operation of the papers, as eager torch runs them;
+    "convolutions", those of ours and nothing else; "dynunet" and "segresnet", MONAI's networks of equal FLOPs in a
+    plain loop, with autocast as ours; "dynunet_float32", without.
 
     Args:
         architecture: of the network.
@@ -51,7 +55,7 @@ def training_step_contest(
 
     Returns:
         The record of :func:`~monai_nas.benchmarks.speed.contest.contest`, with "flops" of a forward pass over the batch
-        ("ours", "dynunet") and "share_of_convolutions", their time over that of our step.
+        ("ours", "dynunet", "segresnet") and "share_of_convolutions", their time over that of our step.
     """
     compute = choose_compute(True, device)
     plain = plain_compute(device)
@@ -66,23 +70,28 @@ def training_step_contest(
 
     flops = {OURS: flops_of(network())}
 
-    @cache
-    def flops_at(width: int) -> int:
-        return flops_of(dynunet(width, plan))
+    def peer(build: Callable[[int, Plan], nn.Module], widths: Sequence[int]) -> Callable[[], nn.Module]:
+        """Return what builds MONAI's network of about our FLOPs."""
+        width = width_of(flops[OURS], widths, lambda width: flops_of(build(width, plan)))
+        return partial(build, width, plan)
 
-    at = bisect_left(WIDTHS, flops[OURS], key=flops_at)
-    width = min(WIDTHS[max(0, at - 1) : at + 1], key=lambda width: abs(flops_at(width) - flops[OURS]))
-    flops["dynunet"] = flops_at(width)
+    near_dynunet, near_segresnet = peer(dynunet, DYNUNET_WIDTHS), peer(segresnet, SEGRESNET_WIDTHS)
+    flops |= {"dynunet": flops_of(near_dynunet()), "segresnet": flops_of(near_segresnet())}
     with ConvolutionCalls() as convolutions:
         own_steps(network(), batch, compute, 1)()
     alone = convolutions.again()
-    peer = f"MONAI's DynUNet of width {width},"
     contenders = [
         Contender(OURS, own_steps(network(), batch, compute, steps), f"{compute.dtype}, channels-last"),
         Contender("float32", own_steps(network(), batch, plain, steps), "the same network, float32, default layout"),
+        Contender(
+            "plain", plain_steps(plain_network(network()), batch, plain, steps), "the same in torch's layers, float32"
+        ),
         Contender("convolutions", lambda: [alone() for _ in range(steps)], "those of ours alone, forward and backward"),
-        Contender("dynunet", plain_steps(dynunet(width, plan), batch, compute, steps), f"{peer} {compute.dtype}"),
-        Contender("dynunet_float32", plain_steps(dynunet(width, plan), batch, plain, steps), f"{peer} float32"),
+        Contender("dynunet", plain_steps(near_dynunet(), batch, compute, steps), f"MONAI's DynUNet, {compute.dtype}"),
+        Contender("dynunet_float32", plain_steps(near_dynunet(), batch, plain, steps), "MONAI's DynUNet, float32"),
+        Contender(
+            "segresnet", plain_steps(near_segresnet(), batch, compute, steps), f"MONAI's SegResNet, {compute.dtype}"
+        ),
     ]
     record = contest(contenders, repetitions=repetitions, tick=tick)
     medians = {name: result["median_seconds"] for name, result in record["contenders"].items()}
@@ -147,3 +156,25 @@ def dynunet(width: int, plan: Plan) -> DynUNet:
     return monai_dynunet(
         in_channels=plan.task.in_channels, out_channels=plan.task.num_classes, width=width, strides=plan.strides
     )
+
+
+def segresnet(width: int, plan: Plan) -> SegResNet:
+    """Return MONAI's SegResNet with the plan's levels, or as many as it can halve all axes; ``width`` first channels.
+
+    The plan may leave axes of few voxels as they are; SegResNet never does.
+    """
+    levels = max(level for level in range(len(plan.strides) + 1) if not any(n % 2**level for n in plan.patch_size))
+    return SegResNet(
+        init_filters=width,
+        in_channels=plan.task.in_channels,
+        out_channels=plan.task.num_classes,
+        blocks_down=(SEGRESNET_BLOCKS + SEGRESNET_BLOCKS[-1:] * levels)[: levels + 1],
+        blocks_up=(1,) * levels,
+    )
+
+
+def width_of(flops: int, widths: Sequence[int], flops_at: Callable[[int], int]) -> int:
+    """Return the width whose network has nearly so many FLOPs, which grow with the width."""
+    flops_at = cache(flops_at)
+    at = bisect_left(widths, flops, key=flops_at)
+    return min(widths[max(0, at - 1) : at + 1], key=lambda width: abs(flops_at(width) - flops))

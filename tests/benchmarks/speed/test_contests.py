@@ -1,5 +1,6 @@
 """Each contest at a size that takes a moment: who takes part, and what the record says."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from monai_nas.benchmarks.speed.batches import batches_contest
 from monai_nas.benchmarks.speed.cost import cost_contest
 from monai_nas.benchmarks.speed.inference import inference_contest
 from monai_nas.benchmarks.speed.supernet_step import cell_step_contest, grid_step_contest
-from monai_nas.benchmarks.speed.training_step import dynunet, training_step_contest
+from monai_nas.benchmarks.speed.training_step import dynunet, segresnet, training_step_contest, width_of
 from monai_nas.cost import count_flops
 from monai_nas.plans.plan import Plan
 
@@ -23,11 +24,21 @@ def check(record: dict[str, Any], *names: str) -> None:
 
 def test_training_step(architecture: Architecture, tiny_plan: Plan) -> None:
     record = training_step_contest(architecture, tiny_plan, repetitions=1, steps=1, seed=0, device="cpu")
-    check(record, "ours", "float32", "convolutions", "dynunet", "dynunet_float32")
+    check(record, "ours", "float32", "plain", "convolutions", "dynunet", "dynunet_float32", "segresnet")
     seconds = {name: values["median_seconds"] for name, values in record["contenders"].items()}
     assert record["share_of_convolutions"] == pytest.approx(seconds["convolutions"] / seconds["ours"])
     wider = count_flops(dynunet(128, tiny_plan), 1, tiny_plan.patch_size)
     assert 0 < record["flops"]["dynunet"] < wider
+
+
+def test_width_of_the_flops_asked_for() -> None:
+    assert [width_of(flops, range(2, 9, 2), lambda width: width**2) for flops in (0, 9, 11, 36, 99)] == [2, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(("last", "length", "levels"), [(2, 64, 3), (1, 20, 2), (1, 5, 0)])
+def test_segresnet_halves_as_often_as_it_can(tiny_plan: Plan, last: int, length: int, levels: int) -> None:
+    plan = replace(tiny_plan, strides=((2, 2, last),) * 3, patch_size=(64, 64, length))
+    assert len(segresnet(8, plan).up_layers) == levels
 
 
 def test_search_step(tiny_plan: Plan) -> None:
