@@ -10,19 +10,14 @@ regularisers of the alphas are left out.
 """
 
 import argparse
-import ctypes
 import gc
 import io
-import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +26,7 @@ from monai.networks.nets.dints import Cell, DiNTS, TopologySearch
 from rich.progress import track
 from torch import nn
 
+from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.benchmarks.sampling_cost import patch_size
 from monai_nas.benchmarks.step_memory import CLASSES
 from monai_nas.compute import Compute, choose_compute
@@ -201,27 +197,20 @@ def measure(setting: Setting, name: str) -> dict[str, Any]:
     tiny = replace(setting, blocks=1, width=4, patch=(smallest_patch(setting.levels),) * 3, batch=1)
     kind = TRAININGS[name](tiny).compute.device.type
     TRAININGS[name](tiny).step(0)
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed would else be used again and not be seen as growth
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if kind == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-    training = TRAININGS[name](setting)
-    seconds = []
-    for step in range(WARM_UP + setting.steps):
-        start = time.perf_counter()
-        training.step(step)
-        seconds.append(time.perf_counter() - start)
-    peak = torch.cuda.max_memory_allocated() if kind == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    taken = peak - before if kind == "cuda" else peak * 1024 - before
+    with Growth(kind) as growth:
+        training = TRAININGS[name](setting)
+        seconds = []
+        for step in range(WARM_UP + setting.steps):
+            start = time.perf_counter()
+            training.step(step)
+            seconds.append(time.perf_counter() - start)
     record = {
         "dtype": str(training.compute.dtype).removeprefix("torch."),
         "num_parameters": training.num_parameters,
         "seconds": seconds[WARM_UP:],
         "median_seconds": statistics.median(seconds[WARM_UP:]),
         "mean_seconds": statistics.mean(seconds[WARM_UP:]),
-        "taken_bytes": taken,
+        "taken_bytes": growth.bytes,
     }
     del training
     gc.collect()
@@ -230,14 +219,6 @@ def measure(setting: Setting, name: str) -> dict[str, Any]:
         for step in range(WARM_UP + setting.steps):
             training.step(step)
     return record | {"live_bytes": live.peak}
-
-
-def in_fresh_process(setting: Setting, name: str) -> dict[str, Any]:
-    """Return :func:`measure` of a new process, as memory once freed is kept by the old one."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["monai_nas.training", "monai_nas.strategies"])  # else each imports torch anew
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(measure, setting, name).result()
 
 
 def compare(measured: dict[str, dict[str, Any]], comparison: Comparison) -> dict[str, Any]:
@@ -283,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record["environment"] = environment(choose_compute(True, setting.device))
     record["trainings"] = {}
     for name in track(TRAININGS, f"a step, {setting.blocks} blocks, width {setting.width}, patch {setting.patch}"):
-        record["trainings"][name] = in_fresh_process(setting, name)
+        record["trainings"][name] = in_fresh_process(measure, setting, name)
         write_json(out, record)  # after each, as the next may not fit into the memory
     write_json(out, record | {name: compare(record["trainings"], pair) for name, pair in COMPARISONS.items()})
 

@@ -7,9 +7,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.compute import choose_compute
 from monai_nas.data.transforms import postprocessing, preprocessing
 from monai_nas.files import save_tensors, write_json
@@ -100,9 +99,10 @@ def predict_and_measure(folder: Path, setting: Setting) -> dict[str, Any]:
         predict_folder(folder / "bundle", folder / scans, folder / "out", mirror=setting.mirror, compute=compute)
 
     predict("small")  # what is imported and set up on first use
-    before, start = _status("VmRSS"), time.perf_counter()
-    predict("large")
-    return {"growth_bytes": _status("VmHWM") - before, "seconds": round(time.perf_counter() - start, 1)}
+    start = time.perf_counter()
+    with Growth() as growth:
+        predict("large")
+    return {"growth_bytes": growth.bytes, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def measure(setting: Setting) -> dict[str, Any]:
@@ -112,13 +112,12 @@ def measure(setting: Setting) -> dict[str, Any]:
         for length, here, there in zip(setting.shape, setting.spacing_mm, setting.plan_spacing_mm, strict=True)
     ]
     stated = prediction_bytes(setting.shape, grid, channels=1, classes=setting.classes, patch_size=setting.patch)
-    spawn = get_context("spawn")  # a forked process would count what this one holds
-    with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(1, spawn) as pool:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for kind, shape in (("small", (16, 16, 16)), ("large", setting.shape)):
             write_scan(folder / kind / f"{kind}.nii.gz", replace(setting, shape=shape))
         write_bundle(folder / "bundle", setting)
-        measured = pool.submit(predict_and_measure, folder, setting).result()
+        measured = in_fresh_process(predict_and_measure, folder, setting)
     return {"grid": grid, "stated_bytes": stated, **measured}
 
 
@@ -153,13 +152,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "environment": environment(choose_compute(low_precision=False, device="cpu")),
         },
     )
-
-
-def _status(field: str) -> int:
-    """Return a figure of this process in bytes: VmRSS is what it holds now, VmHWM the most it has held."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (kilobytes,) = (line.split()[1] for line in lines if line.startswith(f"{field}:"))
-    return 1024 * int(kilobytes)
 
 
 if __name__ == "__main__":

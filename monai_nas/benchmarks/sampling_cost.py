@@ -5,16 +5,11 @@
 """
 
 import argparse
-import ctypes
 import itertools
-import os
-import resource
 import statistics
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +18,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.benchmarks.step_memory import CLASSES, STRIDES, DrawnNetwork
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import network_cost
@@ -153,25 +149,19 @@ def peak_bytes(setting: Setting, variant: str, kind: str, draw: int) -> float:
     for part in UPDATES["step"]:
         search.update(part, batch, draw)
     del search, batch
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed would else be used again and not be seen as growth
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    search, batch = MeasuredSearch(setting, variant), setting.batch()
-    for part in UPDATES[kind]:
-        search.update(part, batch, draw)
-    if setting.compute.device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(setting.compute.device))
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+    with Growth(setting.compute.device.type) as growth:
+        search, batch = MeasuredSearch(setting, variant), setting.batch()
+        for part in UPDATES[kind]:
+            search.update(part, batch, draw)
+    return float(growth.bytes)
 
 
 def memory(setting: Setting, draws: int) -> dict[str, Values]:
     """Measure :func:`peak_bytes` of all variants and draws, each in a process of its own; by variant and update."""
     taken: dict[str, Values] = {variant: {kind: [] for kind in UPDATES} for variant in VARIANTS}
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["monai_nas.strategies", "monai_nas.training"])  # else each imports torch anew
     runs = list(itertools.product(range(draws), UPDATES, VARIANTS))
     for draw, kind, variant in track(runs, f"memory, width {setting.width}, patch {setting.patch}"):
-        with ProcessPoolExecutor(1, mp_context=context) as pool:  # a process each: memory once freed is kept by it
-            taken[variant][kind].append(pool.submit(peak_bytes, setting, variant, kind, draw).result())
+        taken[variant][kind].append(in_fresh_process(peak_bytes, setting, variant, kind, draw))
     return taken
 
 

@@ -5,17 +5,12 @@ also the calibration of this machine's scratch memory; with `--device cuda` that
 """
 
 import argparse
-import ctypes
-import os
-import resource
 import statistics
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from math import prod
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +20,7 @@ from rich.progress import track
 from torch.profiler import ProfilerActivity, profile
 
 from monai_nas.architecture import Architecture
+from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.benchmarks.sampling_cost import patch_size
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import Calibration, LiveBytes, training_memory
@@ -117,17 +113,11 @@ def measure(setting: Setting, architecture: Architecture) -> dict[str, int]:
     """
     kind = setting.compute.device.type
     train(replace(setting, width=4, patch=WARM_UP_PATCH, batch_size=1), architecture)
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed would else be used again and not be seen as growth
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if kind == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-    train(setting, architecture)
-    peak = torch.cuda.max_memory_allocated() if kind == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    taken = peak - before if kind == "cuda" else peak * 1024 - before
+    with Growth(kind) as growth:
+        train(setting, architecture)
     with LiveBytes(kind) as live:
         train(setting, architecture)
-    bytes_of = {"taken": taken, "live": live.peak}
+    bytes_of = {"taken": growth.bytes, "live": live.peak}
     return bytes_of if kind == "cuda" else bytes_of | {"allocator": allocator_peak(setting, architecture)}
 
 
@@ -139,14 +129,6 @@ def allocator_peak(setting: Setting, architecture: Architecture) -> int:
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     return max(accumulate(event.nbytes() for event in events))
-
-
-def in_fresh_process(setting: Setting, architecture: Architecture) -> dict[str, int]:
-    """Return :func:`measure` of a new process, as memory once freed is kept by the old one."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["monai_nas.training", "monai_nas.cost"])  # else each imports torch anew
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(measure, setting, architecture).result()
 
 
 def scratch_share(predicted: Sequence[int], taken: Sequence[int]) -> float:
@@ -209,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start = time.perf_counter()
         row: dict[str, Any] = {"predicted": predict(setting, architecture)}
         row["seconds_to_predict"] = time.perf_counter() - start
-        rows.append(row | in_fresh_process(setting, architecture))
+        rows.append(row | in_fresh_process(measure, setting, architecture))
     record: dict[str, Any] = asdict(setting) | {"steps": STEPS, "voxels": prod(setting.patch)}
     record |= {"threads": torch.get_num_threads(), "environment": environment(setting.compute)}
     write_json(options.out, record | judge(rows, setting.compute) | {"bytes": rows})

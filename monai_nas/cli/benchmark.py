@@ -25,7 +25,8 @@ def benchmark(
 ) -> None:
     """Time training, search, inference, batches, metrics and costs beside MONAI's, in turn, in one run.
 
-    Nothing else should run meanwhile. Without `--plan` it is that of the hippocampus.
+    Nothing else should run meanwhile. Without `--plan` it is that of the hippocampus. nnU-Net takes part where the
+    extra [peers] is installed.
 
     Example: `monai-nas benchmark --out speed.json`
 
@@ -57,6 +58,8 @@ def benchmark(
         bars = {name: progress.add_task(name, total=1.0) for name in names}
         record = run_contests(settings, names, out, lambda name, share: progress.update(bars[name], completed=share))
     Console().print(_table(record))
+    for name, reason in sorted(_left_out(record)):
+        typer.echo(f"{name}: {reason}")
     typer.echo(f"{out}: written")
 
 
@@ -74,3 +77,8 @@ def _table(record: dict[str, Any]) -> Any:
             table.add_row(name, contender, values["about"], f"{seconds:.3g}", f"{ratio:.2f}")
         table.add_section()
     return table
+
+
+def _left_out(record: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return who took no part in a contest, and why."""
+    return {peer for result in record["contests"].values() for peer in result.get("left_out", {}).items()}

@@ -10,6 +10,7 @@ from monai.networks.nets.dints import Cell
 from torch import Tensor, nn
 
 from monai_nas.benchmarks import grid_step as module
+from monai_nas.benchmarks.fresh_process import in_fresh_process
 from monai_nas.benchmarks.grid_step import COMPARISONS, TRAININGS, Comparison, Setting, Training, compare, main
 from monai_nas.files import read_json
 
@@ -135,7 +136,8 @@ def test_the_limits_are_the_judged_ones() -> None:
 def test_the_record_holds_settings_figures_and_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, seen = tmp_path / "step.json", []
 
-    def fake(setting: Setting, name: str) -> dict[str, Any]:
+    def fake(work: Any, setting: Setting, name: str) -> dict[str, Any]:
+        assert work is module.measure
         seen.append(list(read_json(out)["trainings"]) if out.exists() else [])
         assert (setting.blocks, setting.patch, setting.steps) == (3, (24, 32, 24), 2)
         return figures(1.0, 1.0) if name.startswith("ours") else figures(5.0, 5.0)
@@ -165,7 +167,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, words: str, capsys: p
 @pytest.mark.slow
 def test_a_training_is_measured_in_a_process_of_its_own() -> None:
     setting = Setting(blocks=3, levels=2, width=8, patch=(24, 24, 24), batch=2, steps=2, seed=0, device="cpu")
-    ours, theirs = (module.in_fresh_process(setting, name) for name in ("ours_float32", "monai"))
+    ours, theirs = (in_fresh_process(module.measure, setting, name) for name in ("ours_float32", "monai"))
     for measured in (ours, theirs):
         assert len(measured["seconds"]) == 2
         assert min(measured["seconds"]) <= measured["median_seconds"] <= max(measured["seconds"])

@@ -8,6 +8,7 @@ import pytest
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks import training_memory as module
+from monai_nas.benchmarks.fresh_process import in_fresh_process
 from monai_nas.benchmarks.training_memory import Setting, allocator_peak, judge, main, measure, predict, train
 from monai_nas.cost import Calibration, LiveBytes
 from monai_nas.files import read_json
@@ -63,7 +64,8 @@ def test_no_architecture_is_judged_by_its_own_measurement() -> None:
 def test_record_is_a_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Architecture] = []
 
-    def fixed(setting: Setting, architecture: Architecture) -> dict[str, Any]:
+    def fixed(work: Any, setting: Setting, architecture: Architecture) -> dict[str, Any]:
+        assert work is measure
         measured.append(architecture)
         return {"live": 1000, "taken": 1500, "allocator": 1100}
 
@@ -89,7 +91,7 @@ def test_wrong_arguments_are_refused(wrong: list[str], tmp_path: Path, monkeypat
 
 @pytest.mark.slow
 def test_measurement_of_a_process() -> None:
-    measured = module.in_fresh_process(TINY, ARCHITECTURE)
+    measured = in_fresh_process(measure, TINY, ARCHITECTURE)
     assert measured["live"] == predict(TINY, ARCHITECTURE)
     assert 0 < measured["taken"] < 2**30 and measured["allocator"] > 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monai_nas.benchmarks.speed.nnunet import left_out
 from monai_nas.cli.app import main
 from monai_nas.plans.published import committed_plan
 from monai_nas.spaces import CellUNetSpace
@@ -43,6 +44,7 @@ def test_parts_are_written_and_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert record["environment"]["versions"]["torch"]
     shown = capsys.readouterr().out
     assert "measured" in shown and "times as long" in shown and str(out) in shown.replace("\n", "")
+    assert ("nnunet: not installed" in shown) == bool(left_out())
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

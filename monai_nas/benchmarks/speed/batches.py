@@ -1,7 +1,9 @@
-"""Augmented training batches: ours beside the same transforms in MONAI's dataset and loader."""
+"""Augmented training batches: ours beside the same transforms in MONAI's dataset and loader, and nnU-Net's."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from monai.transforms.compose import Compose
 from monai.utils import set_determinism
 
 from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, silent
+from monai_nas.benchmarks.speed.nnunet import PEER, left_out, nnunet_batches, title
 from monai_nas.compute import choose_compute
 from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.synthetic import write_phantoms
@@ -25,7 +28,8 @@ def batches_contest(plan: Plan, *, repetitions: int, batches: int, seed: int, ti
     """Time batches of augmented patches from preprocessed phantoms of the plan's task, prepared in this process.
 
     Contenders: "ours", :func:`~monai_nas.data.loaders.training_batches`; "monai", the same transforms in MONAI's
-    ``CacheDataset`` and ``DataLoader``, with its defaults.
+    ``CacheDataset`` and ``DataLoader``, with its defaults; "nnunet", nnU-Net's crops, augmentation and loader, which do
+    other things to as many patches of the same cases and size.
 
     Args:
         plan: gives task, patch and batch.
@@ -35,7 +39,7 @@ def batches_contest(plan: Plan, *, repetitions: int, batches: int, seed: int, ti
         tick: called with the share that is done.
 
     Returns:
-        The record of :func:`~monai_nas.benchmarks.speed.contest.contest`.
+        The record of :func:`~monai_nas.benchmarks.speed.contest.contest`, with "left_out", who is not installed.
     """
     compute = choose_compute(True, "cpu")
     with tempfile.TemporaryDirectory() as folder:
@@ -59,21 +63,32 @@ def batches_contest(plan: Plan, *, repetitions: int, batches: int, seed: int, ti
         )
     )
     theirs = _without_end(DataLoader(cached, batch_size=plan.batch_size, shuffle=True, num_workers=0))
+    sources: dict[str, tuple[Iterator[Any], str]] = {
+        OURS: (ours, "plain tensors, seeded by sample"),
+        "monai": (theirs, "CacheDataset, tensors with history"),
+    }
+    absent = left_out()
+    if not absent:
+        sources[PEER] = nnunet_batches(items, plan), f"{title()}'s loader and transforms, cases in memory"
     set_determinism(seed)
     try:
         record = contest(
-            [
-                Contender(OURS, lambda: [next(ours) for _ in range(batches)], "plain tensors, seeded by sample"),
-                Contender(
-                    "monai", lambda: [next(theirs) for _ in range(batches)], "CacheDataset, tensors with history"
-                ),
-            ],
+            [Contender(name, partial(_take, source, batches), about) for name, (source, about) in sources.items()],
             repetitions=repetitions,
             tick=tick,
         )
     finally:
         set_determinism(None)
-    return record | {"batches": batches, "batch_size": plan.batch_size, "patch_size": list(plan.patch_size)}
+    return record | {
+        "batches": batches,
+        "batch_size": plan.batch_size,
+        "patch_size": list(plan.patch_size),
+        "left_out": absent,
+    }
+
+
+def _take(source: Iterator[Any], count: int) -> list[Any]:
+    return list(islice(source, count))
 
 
 def _without_end(loader: DataLoader) -> Iterator[Mapping[str, Any]]:

@@ -1,22 +1,19 @@
-"""Segmenting one preprocessed volume: ours beside MONAI's inferer around the same network in plain float32."""
+"""Segmenting one preprocessed volume: ours beside the inferers of MONAI and nnU-Net around the same network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-from monai.data.meta_tensor import MetaTensor
-from monai.inferers.inferer import SlidingWindowInferer
-from torch import Tensor, nn
 
 from monai_nas.architecture import Architecture
-from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, plain_compute, silent
-from monai_nas.compute import Compute, choose_compute
-from monai_nas.inference.predictor import FLIPS, PATCHES_AT_ONCE
-from monai_nas.inference.volume import Volume, segment
-from monai_nas.networks import build_network
-from monai_nas.pipelines.run_folder import network_arguments
+from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
+from monai_nas.benchmarks.speed.contest import Contender, Tick, contest, silent
+from monai_nas.benchmarks.speed.nnunet import left_out
+from monai_nas.benchmarks.speed.segmenters import REFERENCE, SEGMENTERS, Setting
 from monai_nas.plans.plan import Plan
+from monai_nas.plans.rules import stride_product
 
 
 def inference_contest(
@@ -33,7 +30,12 @@ def inference_contest(
     """Time the way from a volume of smooth noise to its labels, by the same network with the same fresh weights.
 
     Contenders: "ours", as `monai-nas predict` does it; "monai", MONAI's inferer over each mirrored copy in the same
-    number format; "monai_float32", the same in float32 and torch's default layout.
+    number format; "monai_float32", the same in float32 and torch's default layout; "nnunet", nnU-Net's predictor.
+
+    The probabilities of each are compared with those of "monai_float32". Ours, of volumes of up to ``TOGETHER_VOXELS``,
+    are those of the same windows with the same weights, so that they differ by the number format alone. Of larger
+    volumes each window is mirrored by itself, not the volume. In nnU-Net windows and weights are others, too, and it
+    averages logits: its differences are not those of precision.
 
     Args:
         architecture: of the network.
@@ -47,50 +49,46 @@ def inference_contest(
 
     Returns:
         The record of :func:`~monai_nas.benchmarks.speed.contest.contest`, with "equal_labels", the share of voxels on
-        which each agrees with "monai_float32".
+        which each agrees with "monai_float32", "largest_difference" of a probability from that one's,
+        "peak_growth_bytes" of :func:`inference_peaks`, and "left_out", who is not installed.
     """
-    compute = choose_compute(True, device)
-    plain = plain_compute(device)
-    torch.manual_seed(seed)
-    weights = build_network(architecture, **network_arguments(plan)).state_dict()
-    coarse = torch.randn(1, plan.task.in_channels, *(max(1, length // 4) for length in size))
-    image = nn.functional.interpolate(coarse, size=tuple(size), mode="trilinear")[0]
-    window = SlidingWindowInferer(tuple(plan.patch_size), sw_batch_size=PATCHES_AT_ONCE, overlap=0.5, mode="gaussian")
-
-    def network(where: Compute) -> nn.Module:
-        built = build_network(architecture, **network_arguments(plan))
-        built.load_state_dict(weights)
-        return where.place(built).eval()
-
-    def ours() -> Callable[[], Any]:
-        own, volume = network(compute), Volume(image, (), MetaTensor(torch.empty(0)))
-        return lambda: segment(volume, own, window, compute=compute, mirror=mirror)
-
-    def monai(where: Compute) -> Callable[[], Any]:
-        own, flips = network(where), FLIPS if mirror else FLIPS[:1]
-
-        def score(patches: Tensor) -> Tensor:
-            with where.autocast():
-                return own(patches).float()
-
-        def run() -> Any:
-            with torch.inference_mode():
-                placed = where.place(image[None])
-                logits = [torch.as_tensor(window(placed.flip(axes), score)) for axes in flips]
-                copies = [values.softmax(dim=1).flip(axes) for values, axes in zip(logits, flips, strict=True)]
-                return torch.stack(copies).mean(dim=0)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-
-        return run
-
+    setting, absent = Setting(architecture, plan, mirror, seed, device), left_out()
+    image = setting.image(size)
+    segmenters = {name: build(setting) for name, build in SEGMENTERS.items() if name not in absent}
     contenders = [
-        Contender(OURS, ours(), f"{compute.dtype}"),
-        Contender("monai", monai(compute), f"MONAI's SlidingWindowInferer, {compute.dtype}"),
-        Contender("monai_float32", monai(plain), "MONAI's SlidingWindowInferer, float32, default layout"),
+        Contender(name, partial(segmenter.labels, image), segmenter.about) for name, segmenter in segmenters.items()
     ]
     record = contest(contenders, repetitions=repetitions, tick=tick)
-    labels = {contender.name: contender.run() for contender in contenders}
+    labels, probabilities = segmenters[REFERENCE].labels(image), segmenters[REFERENCE].probabilities(image)
     return record | {
         "size": list(size),
         "mirror": mirror,
-        "equal_labels": {name: float(np.mean(values == labels["monai_float32"])) for name, values in labels.items()},
+        "equal_labels": {
+            name: float(np.mean(segmenter.labels(image) == labels)) for name, segmenter in segmenters.items()
+        },
+        "largest_difference": {
+            name: float((segmenter.probabilities(image).cpu() - probabilities.cpu()).abs().max())
+            for name, segmenter in segmenters.items()
+        },
+        "peak_growth_bytes": inference_peaks(setting, size, list(segmenters)),
+        "left_out": absent,
     }
+
+
+def inference_peaks(setting: Setting, size: Sequence[int], names: Sequence[str]) -> dict[str, int]:
+    """Return by how many bytes network, volume and prediction make a process grow at most, each in one of its own.
+
+    On a GPU it is what torch allocates there.
+    """
+    return {name: in_fresh_process(peak_growth, setting, size, name) for name in names}
+
+
+def peak_growth(setting: Setting, size: Sequence[int], name: str) -> int:
+    """Return the growth of this process, after a volume of one small window, which loads what is loaded once."""
+    x, y, z = stride_product(setting.plan.strides)
+    patch = (3 * x, 3 * y, 3 * z)
+    tiny = replace(setting, plan=replace(setting.plan, patch_size=patch))
+    SEGMENTERS[name](tiny).labels(tiny.image(patch))
+    with Growth(setting.place.type) as growth:
+        SEGMENTERS[name](setting).labels(setting.image(size))
+    return growth.bytes

@@ -1,4 +1,4 @@
-"""A training step of a network: ours beside plain float32, the step's own convolutions alone, and MONAI's networks."""
+"""A training step of a network: ours beside plain float32, the step's own convolutions alone, and peers' networks."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, plain_compute, silent
 from monai_nas.benchmarks.speed.convolutions import ConvolutionCalls
+from monai_nas.benchmarks.speed.nnunet import PEER, left_out, nnunet_network, nnunet_steps, title
 from monai_nas.benchmarks.speed.plain_network import plain_network
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import count_flops
@@ -42,7 +43,8 @@ def training_step_contest(
     Contenders: "ours", as `monai-nas train` does it; "float32", the same network in float32 and torch's default
     layout; "plain", the same in torch's own layers, one for each operation of the papers, as eager torch runs them;
     "convolutions", those of ours and nothing else; "dynunet" and "segresnet", MONAI's networks of equal FLOPs in a
-    plain loop, with autocast as ours; "dynunet_float32", without.
+    plain loop, with autocast as ours; "dynunet_float32", without; "nnunet", nnU-Net's trainer with the network that
+    its rules choose, of more FLOPs.
 
     Args:
         architecture: of the network.
@@ -55,7 +57,8 @@ def training_step_contest(
 
     Returns:
         The record of :func:`~monai_nas.benchmarks.speed.contest.contest`, with "flops" of a forward pass over the batch
-        ("ours", "dynunet", "segresnet") and "share_of_convolutions", their time over that of our step.
+        ("ours", "dynunet", "segresnet", "nnunet"), "share_of_convolutions", their time over that of our step, and
+        "left_out", who is not installed.
     """
     compute = choose_compute(True, device)
     plain = plain_compute(device)
@@ -93,6 +96,12 @@ def training_step_contest(
             "segresnet", plain_steps(near_segresnet(), batch, compute, steps), f"MONAI's SegResNet, {compute.dtype}"
         ),
     ]
+    absent = left_out()
+    if not absent:
+        flops[PEER] = flops_of(nnunet_network(plan))
+        contenders.append(
+            Contender(PEER, nnunet_steps(plan, batch, steps, compute.device), f"{title()}'s trainer and network")
+        )
     record = contest(contenders, repetitions=repetitions, tick=tick)
     medians = {name: result["median_seconds"] for name, result in record["contenders"].items()}
     return record | {
@@ -101,6 +110,7 @@ def training_step_contest(
         "batch_size": plan.batch_size,
         "flops": flops,
         "share_of_convolutions": medians["convolutions"] / medians[OURS],
+        "left_out": absent,
     }
 
 

@@ -1,4 +1,4 @@
-"""Each contest at a size that takes a moment: who takes part, and what the record says."""
+"""Contests without files of tests of their own, at a size that takes a moment: who takes part, what the record says."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from monai_nas.architecture import Architecture
-from monai_nas.benchmarks.speed.batches import batches_contest
 from monai_nas.benchmarks.speed.cost import cost_contest
-from monai_nas.benchmarks.speed.inference import inference_contest
+from monai_nas.benchmarks.speed.nnunet import left_out
 from monai_nas.benchmarks.speed.supernet_step import cell_step_contest, grid_step_contest
 from monai_nas.benchmarks.speed.training_step import dynunet, segresnet, training_step_contest, width_of
 from monai_nas.cost import count_flops
@@ -24,7 +23,9 @@ def check(record: dict[str, Any], *names: str) -> None:
 
 def test_training_step(architecture: Architecture, tiny_plan: Plan) -> None:
     record = training_step_contest(architecture, tiny_plan, repetitions=1, steps=1, seed=0, device="cpu")
-    check(record, "ours", "float32", "plain", "convolutions", "dynunet", "dynunet_float32", "segresnet")
+    peer = () if left_out() else ("nnunet",)
+    check(record, "ours", "float32", "plain", "convolutions", "dynunet", "dynunet_float32", "segresnet", *peer)
+    assert record["left_out"] == left_out()
     seconds = {name: values["median_seconds"] for name, values in record["contenders"].items()}
     assert record["share_of_convolutions"] == pytest.approx(seconds["convolutions"] / seconds["ours"])
     wider = count_flops(dynunet(128, tiny_plan), 1, tiny_plan.patch_size)
@@ -48,19 +49,6 @@ def test_search_step(tiny_plan: Plan) -> None:
 def test_grid_step() -> None:
     record = grid_step_contest(blocks=1, levels=2, width=4, size=24, repetitions=1, seed=0, device="cpu")
     check(record, "ours", "monai_two", "monai")
-
-
-def test_inference(architecture: Architecture, tiny_plan: Plan) -> None:
-    record = inference_contest(
-        architecture, tiny_plan, size=(20, 16, 12), mirror=True, repetitions=1, seed=0, device="cpu"
-    )
-    check(record, "ours", "monai", "monai_float32")
-    assert record["equal_labels"]["monai_float32"] == 1.0
-    assert all(share > 0.9 for share in record["equal_labels"].values())
-
-
-def test_batches(tiny_plan: Plan) -> None:
-    check(batches_contest(tiny_plan, repetitions=1, batches=1, seed=0), "ours", "monai")
 
 
 def test_cost(architecture: Architecture, tiny_plan: Plan) -> None:
