@@ -17,7 +17,8 @@ def interleave(features: Tensor, rate: int) -> Tensor:
     """
     batch, channels, *size = features.shape
     dims = len(size)
-    features = F.pad(features, [pad for extent in reversed(size) for pad in (0, -extent % rate)])
+    if any(extent % rate for extent in size):  # else padding would copy all the same
+        features = F.pad(features, [pad for extent in reversed(size) for pad in (0, -extent % rate)])
     coarse = [-(-extent // rate) for extent in size]
     split = features.movedim(1, -1).reshape(batch, *itertools.chain(*((extent, rate) for extent in coarse)), channels)
     # (B, D, r, H, r, W, r, C) -> (B, r, r, r, D, H, W, C)
@@ -71,31 +72,29 @@ class MaxPool3(Function):
         ctx.winners = []
         for axis in range(features.dim() - 1, 1, -1):
             low, high = _without_last(features, axis), _without_first(features, axis)
-            if not ctx.needs_input_grad[0]:
-                features = features.clone()
-                torch.maximum(_without_first(features, axis), low, out=_without_first(features, axis))
-                torch.maximum(_without_last(features, axis), high, out=_without_last(features, axis))
-                continue
-            best = features.clone()
-            before = low.clone().ge_(high)  # the voxel before wins, also a tie
-            _without_first(best, axis).copy_(torch.maximum(low, high))
-            after = high.clone().gt_(_without_last(best, axis))
-            _without_last(best, axis).copy_(torch.maximum(_without_last(best, axis), high))
-            _without_last(before, axis).mul_(1 - _without_first(after, axis))  # the voxel after is larger still
-            ctx.winners.append((before, after))
+            best = torch.empty_like(features)
+            best.narrow(axis, 0, 1).copy_(features.narrow(axis, 0, 1))
+            best_low, best_high = _without_last(best, axis), _without_first(best, axis)
+            torch.maximum(low, high, out=best_high)
+            if ctx.needs_input_grad[0]:
+                before = torch.ge(low, high, out=torch.empty_like(low))  # the voxel before wins, also a tie
+                after = torch.gt(high, best_low, out=torch.empty_like(low))  # the voxel after is larger still
+                loses = _without_first(after, axis)
+                _without_last(before, axis).addcmul_(_without_last(before, axis), loses, value=-1)
+                ctx.winners.append((before, after))
+            torch.maximum(best_low, high, out=best_low)
             features = best
         return features
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         for axis, (before, after) in zip(range(2, gradient.dim()), reversed(ctx.winners), strict=True):
-            to_before = _without_first(gradient, axis) * before
-            to_after = _without_last(gradient, axis) * after
+            to_before, to_after = _without_first(gradient, axis), _without_last(gradient, axis)
             gradient = gradient.clone()
-            _without_first(gradient, axis).sub_(to_before)
-            _without_last(gradient, axis).sub_(to_after)
-            _without_last(gradient, axis).add_(to_before)
-            _without_first(gradient, axis).add_(to_after)
+            _without_first(gradient, axis).addcmul_(to_before, before, value=-1)
+            _without_last(gradient, axis).addcmul_(to_after, after, value=-1)
+            _without_last(gradient, axis).addcmul_(to_before, before)
+            _without_first(gradient, axis).addcmul_(to_after, after)
         return gradient
 
 
@@ -133,7 +132,7 @@ class TakeEvery(Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
-        spread = torch.zeros(ctx.size, dtype=gradient.dtype).to(memory_format=ctx.layout)
+        spread = torch.empty(ctx.size, dtype=gradient.dtype, memory_format=ctx.layout).zero_()
         _every(spread, ctx.stride).copy_(gradient)
         return spread, None
 

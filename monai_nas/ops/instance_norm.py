@@ -20,8 +20,10 @@ class InstanceNorm(Function):
         output = torch.empty_like(features)
         means, scales = [], []
         for sample, normalised in zip(torch.split(features, 1), torch.split(output, 1), strict=True):
-            result, mean, scale = torch.ops.aten.native_batch_norm(sample, weight, bias, None, None, True, 0.0, eps)
-            normalised.copy_(result)
+            mean, scale = torch.empty_like(weight), torch.empty_like(weight)
+            torch.ops.aten.native_batch_norm.out(
+                sample, weight, bias, None, None, True, 0.0, eps, out=normalised, save_mean=mean, save_invstd=scale
+            )
             means.append(mean)
             scales.append(scale)
         ctx.save_for_backward(features, weight, torch.stack(means), torch.stack(scales))
