@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from monai_nas.architecture import Architecture
@@ -53,11 +53,22 @@ def test_number_formats_are_of_two_or_four_bytes() -> None:
         network_cost(plain_network(2), 2, (8, 8), bytes_per_value=8)
 
 
+class OfNode(nn.Module):
+    """Gives an image to what reads a node."""
+
+    def __init__(self, unit: nn.Module) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.unit([image])
+
+
 def test_separable_unit_counts_as_its_two_convolutions() -> None:
     unit = DilatedSeparableUnit(6, stride=[2, 1, 1], rate=2, spatial_dims=3)
     voxels = 4 * 4 * 4  # of the output
     expected = 2 * 6 * voxels * 27 + 2 * 6 * voxels * 6
-    assert count_flops(unit, 6, (8, 4, 4)) == expected
+    assert count_flops(OfNode(unit), 6, (8, 4, 4)) == expected
 
 
 def test_pooled_convolution_counts_as_its_convolution() -> None:

@@ -27,7 +27,7 @@ from monai_nas.benchmarks.speed.training_step import noise, own_steps
 from monai_nas.compute import choose_compute
 from monai_nas.files import write_json
 from monai_nas.networks import build_network
-from monai_nas.ops import fast
+from monai_nas.ops import Node, blocks, fast
 from monai_nas.ops.functions import MaxPool3
 from monai_nas.ops.instance_norm import InstanceNorm
 from monai_nas.pipelines.run_folder import environment, network_arguments
@@ -44,6 +44,11 @@ def max_pool_under_autocast(features: Tensor, stride: list[int]) -> Tensor:
     return pooled
 
 
+def activated_anew(node: Node) -> Tensor:
+    """Return the LeakyReLU of a node's features, computed for each that reads it."""
+    return fast.leaky_relu(node[0])
+
+
 def slow_adam(*arguments: Any, fused: bool, **options: Any) -> torch.optim.Optimizer:
     """Return Adam that goes from weight to weight."""
     return ADAM(*arguments, **options)
@@ -55,6 +60,7 @@ UNDONE: dict[str, Undone] = {
     OURS: nullcontext,
     "norms voxel by voxel": partial(patch.object, fast, "NarrowInstanceNorm", InstanceNorm),
     "strided max pooling in 32 bits": partial(patch.object, fast, "_max_pool_on_cpu", max_pool_under_autocast),
+    "LeakyReLU for each reader": partial(patch.object, blocks, "activated", activated_anew),
     "Adam weight by weight": partial(patch.object, torch.optim, "Adam", slow_adam),
 }
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.networks.build import NETWORKS
-from monai_nas.ops import CANDIDATES
+from monai_nas.ops import CANDIDATES, Node
 from monai_nas.skeletons import CellUNetSkeleton
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import decision_name
@@ -24,8 +24,8 @@ class ChosenOperation(nn.Module):
         self.choice = choice
         self.operation = operation
 
-    def forward(self, features: Tensor, weights: Optional[Tensor]) -> Tensor:  # noqa: UP045
-        return self.operation(features)
+    def forward(self, node: Node, weights: Optional[Tensor]) -> Tensor:  # noqa: UP045
+        return self.operation(node)
 
 
 @NETWORKS.register("cell_unet")

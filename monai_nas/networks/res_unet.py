@@ -57,8 +57,8 @@ class EncoderLevel(nn.Module):
         self.second = UnitConv(out_channels, out_channels, kernel_size=3, padding=1, spatial_dims=dims)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = self.reduce(features)
-        return features + self.second(self.first(features))
+        features = self.reduce([features])
+        return features + self.second([self.first([features])])
 
 
 class DecoderLevel(nn.Module):
@@ -82,8 +82,8 @@ class DecoderLevel(nn.Module):
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
         if self.gate is not None:
             skip = self.gate(skip, below)
-        enlarged = self.enlarge(self.narrow(below))
-        return enlarged + self.second(self.first(torch.cat([enlarged, skip], dim=1)))
+        enlarged = self.enlarge(self.narrow([below]))
+        return enlarged + self.second([self.first([torch.cat([enlarged, skip], dim=1)])])
 
 
 class SegmentationMap(nn.Module):

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from monai_nas.errors import UserError
-from monai_nas.ops.fast import dilated_convolution, instance_norm, leaky_relu
+from monai_nas.ops.fast import dilated_convolution, instance_norm
+from monai_nas.ops.node import Node, activated
 
 
 def convolution(spatial_dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
@@ -57,7 +58,10 @@ class ConvNorm(nn.Module):
 
 
 class UnitConv(nn.Module):
-    """LeakyReLU-Conv-InstanceNorm, the convolutional unit of scnas.txt, section 4; see :class:`ConvNorm`."""
+    """LeakyReLU-Conv-InstanceNorm, the convolutional unit of scnas.txt, section 4; see :class:`ConvNorm`.
+
+    It reads a node (:mod:`monai_nas.ops.node`).
+    """
 
     def __init__(
         self,
@@ -79,12 +83,12 @@ class UnitConv(nn.Module):
             spatial_dims=spatial_dims,
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.conv_norm(leaky_relu(features))
+    def forward(self, node: Node) -> Tensor:
+        return self.conv_norm(activated(node))
 
 
 class DilatedSeparableUnit(nn.Module):
-    """LeakyReLU, depthwise dilated 3x3x3 convolution, pointwise convolution, instance norm.
+    """LeakyReLU, depthwise dilated 3x3x3 convolution, pointwise convolution, instance norm, of a node's features.
 
     Nothing stands between the two convolutions, so their composition is one dense dilated convolution with the weight
     product W[o, i, k] = pointwise[o, i] * depthwise[i, k]. It is computed so: many times the multiplications, and yet
@@ -100,11 +104,10 @@ class DilatedSeparableUnit(nn.Module):
         self.pointwise = conv(channels, channels, 1, bias=False)
         self.norm = FeatureNorm(channels)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, node: Node) -> Tensor:
         # (Co, Ci, 1, 1, 1) * (1, Ci, 3, 3, 3) -> (Co, Ci, 3, 3, 3)
         weight = self.pointwise.weight * self.depthwise.weight.transpose(0, 1)
-        features = leaky_relu(features)
-        return self.norm(dilated_convolution(features, weight, self.stride, self.rate))
+        return self.norm(dilated_convolution(activated(node), weight, self.stride, self.rate))
 
 
 class PooledConv(nn.Module):
@@ -168,7 +171,7 @@ def _strided_where_wide(
 
 
 class Resample(nn.Module):
-    """Bring a cell's input to the cell's channels and size. (B, Ci, *S) -> (B, Co, *S * up / down).
+    """Bring a cell's input to the cell's channels and size. Node of (B, Ci, *S) -> (B, Co, *S * up / down).
 
     A change of size has a 3x3x3 convolution, strided on the way down, before linear interpolation on the way up; an
     input of the right size a 1x1x1. docs/decisions/0003 says why.
@@ -192,8 +195,8 @@ class Resample(nn.Module):
         self.enlarges = any(step > 1 for step in up)
         self.mode = "trilinear" if spatial_dims == 3 else "bilinear"
 
-    def forward(self, features: Tensor) -> Tensor:
-        features = self.unit(features)
+    def forward(self, node: Node) -> Tensor:
+        features = self.unit(node)
         if self.enlarges:
             features = F.interpolate(features, scale_factor=self.scale, mode=self.mode)
         return features

@@ -7,13 +7,16 @@ from torch import Tensor, nn
 
 from monai_nas.ops.blocks import DilatedSeparableUnit, UnitConv, empty_like_strided
 from monai_nas.ops.fast import avg_pool, max_pool
+from monai_nas.ops.node import Features, Node
 from monai_nas.registry import Registry
 
 CANDIDATES: Registry[type["CandidateOp"]] = Registry("candidate operation")
 
 
 class CandidateOp(nn.Module, ABC):
-    """An operation that may be chosen on an edge. (B, C, *S) -> (B, C, *ceil(S / stride)).
+    """An operation that may be chosen on an edge. Node of (B, C, *S) -> (B, C, *ceil(S / stride)).
+
+    What reads the LeakyReLU of the features takes :func:`~monai_nas.ops.activated` of the node, which all share.
 
     Args:
         channels: C, of input and output.
@@ -26,7 +29,7 @@ class CandidateOp(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, features: Tensor) -> Tensor: ...
+    def forward(self, node: Node) -> Tensor: ...
 
 
 @CANDIDATES.register("conv_3x3x3")
@@ -39,8 +42,8 @@ class Conv(CandidateOp):
             channels, channels, kernel_size=3, stride=tuple(stride), padding=1, spatial_dims=spatial_dims
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.unit(features)
+    def forward(self, node: Node) -> Tensor:
+        return self.unit(node)
 
 
 class DilatedSeparableConv(CandidateOp):
@@ -52,8 +55,8 @@ class DilatedSeparableConv(CandidateOp):
         nn.Module.__init__(self)
         self.unit = DilatedSeparableUnit(channels, stride=stride, rate=self.rate, spatial_dims=spatial_dims)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.unit(features)
+    def forward(self, node: Node) -> Tensor:
+        return self.unit(node)
 
 
 @CANDIDATES.register("dilated_separable_conv_3x3x3_rate_2")
@@ -89,16 +92,16 @@ class Pool(CandidateOp):
 class MaxPool(Pool):
     """Maximum of 3x3x3 neighbours."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        return max_pool(features, self.stride)
+    def forward(self, node: Node) -> Tensor:
+        return max_pool(node[0], self.stride)
 
 
 @CANDIDATES.register("avg_pool_3x3x3")
 class AvgPool(Pool):
     """Mean of 3x3x3 neighbours."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        return avg_pool(features, self.stride)
+    def forward(self, node: Node) -> Tensor:
+        return avg_pool(node[0], self.stride)
 
 
 @CANDIDATES.register("identity")
@@ -107,14 +110,14 @@ class Identity(CandidateOp):
 
     def __init__(self, channels: int, *, stride: Sequence[int], spatial_dims: int) -> None:
         nn.Module.__init__(self)
-        self.reduce: nn.Module = nn.Identity()
+        self.reduce: nn.Module = Features()
         if max(stride) > 1:
             self.reduce = UnitConv(
                 channels, channels, kernel_size=tuple(stride), stride=tuple(stride), spatial_dims=spatial_dims
             )
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.reduce(features)
+    def forward(self, node: Node) -> Tensor:
+        return self.reduce(node)
 
 
 @CANDIDATES.register("zero")
@@ -125,5 +128,5 @@ class Zero(CandidateOp):
         nn.Module.__init__(self)
         self.stride = list(stride)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return empty_like_strided(features, features.shape[1], self.stride)
+    def forward(self, node: Node) -> Tensor:
+        return empty_like_strided(node[0], node[0].shape[1], self.stride)

@@ -89,12 +89,13 @@ class MaxPool3(Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         for axis, (before, after) in zip(range(2, gradient.dim()), reversed(ctx.winners), strict=True):
-            to_before, to_after = _without_first(gradient, axis), _without_last(gradient, axis)
+            to_before = _without_first(gradient, axis) * before
+            to_after = _without_last(gradient, axis) * after
             gradient = gradient.clone()
-            _without_first(gradient, axis).addcmul_(to_before, before, value=-1)
-            _without_last(gradient, axis).addcmul_(to_after, after, value=-1)
-            _without_last(gradient, axis).addcmul_(to_before, before)
-            _without_first(gradient, axis).addcmul_(to_after, after)
+            _without_first(gradient, axis).sub_(to_before)
+            _without_last(gradient, axis).sub_(to_after)
+            _without_last(gradient, axis).add_(to_before)
+            _without_first(gradient, axis).add_(to_after)
         return gradient
 
 

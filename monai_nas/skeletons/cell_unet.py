@@ -5,19 +5,18 @@ from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these 
 
 from torch import Tensor, cat, nn
 
-from monai_nas.ops import ConvNorm, Resample, convolution, empty_like_strided
-from monai_nas.ops.fast import leaky_relu
+from monai_nas.ops import ConvNorm, Node, Resample, activated, convolution, empty_like_strided
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 NUM_INPUTS = 2
 
-# (cell type, edge, channels, stride) -> what fills the hole, called with (features, weights of the candidates or None);
+# (cell type, edge, channels, stride) -> what fills the hole, called with (node, weights of the candidates or None);
 # None leaves the edge out.
 HoleMaker = Callable[[str, tuple[int, int], int, Sequence[int]], nn.Module | None]
 
 
 class CellEdge(nn.Module):
-    """One edge of a cell: reads a node's features and gives them to what fills the hole."""
+    """One edge of a cell: gives the node that it reads to what fills the hole."""
 
     def __init__(self, source: int, row: int, hole: nn.Module) -> None:
         super().__init__()
@@ -25,7 +24,7 @@ class CellEdge(nn.Module):
         self.row = row
         self.hole = hole
 
-    def forward(self, nodes: List[Tensor], weights: Optional[Tensor]) -> Optional[Tensor]:  # noqa: UP006, UP045
+    def forward(self, nodes: List[Node], weights: Optional[Tensor]) -> Optional[Tensor]:  # noqa: UP006, UP045
         if weights is None:
             return self.hole(nodes[self.source], None)
         return self.hole(nodes[self.source], weights[self.row])
@@ -40,14 +39,14 @@ class CellNode(nn.Module):
         self.channels = channels
         self.stride = list(stride)
 
-    def forward(self, nodes: List[Tensor], weights: Optional[Tensor]) -> Tensor:  # noqa: UP006, UP045
+    def forward(self, nodes: List[Node], weights: Optional[Tensor]) -> Tensor:  # noqa: UP006, UP045
         total: Optional[Tensor] = None  # noqa: UP045
         for edge in self.edges.values():
             output = edge(nodes, weights)
             if output is not None:
                 total = output if total is None else total + output
         if total is None:
-            total = empty_like_strided(nodes[0], self.channels, self.stride)
+            total = empty_like_strided(nodes[0][0], self.channels, self.stride)
         return total
 
 
@@ -87,11 +86,11 @@ class SearchableCell(nn.Module):
                 row += 1
             self.nodes.append(CellNode(edges, channels, stride))
 
-    def forward(self, first: Tensor, second: Tensor, weights: Optional[Tensor]) -> Tensor:  # noqa: UP045
-        nodes = [self.first(first), self.second(second)]
+    def forward(self, first: Node, second: Node, weights: Optional[Tensor]) -> Tensor:  # noqa: UP045
+        nodes = [[self.first(first)], [self.second(second)]]
         for node in self.nodes:
-            nodes.append(node(nodes, weights))
-        return cat(nodes[2:], dim=1)
+            nodes.append([node(nodes, weights)])
+        return cat([made[0] for made in nodes[2:]], dim=1)
 
 
 class CellUNetSkeleton(nn.Module):
@@ -185,14 +184,14 @@ class CellUNetSkeleton(nn.Module):
         if selection is not None:
             reduction, encoder_normal = selection["reduction"], selection["encoder_normal"]
             expansion, decoder_normal = selection["expansion"], selection["decoder_normal"]
-        previous = current = self.stem(image)
-        skips = [current]
+        previous = current = [self.stem(image)]
+        skips = [current[0]]
         for reduce, normal in zip(self.reductions, self.encoder_normals):  # noqa: B905  TorchScript has no strict
-            previous, current = current, reduce(previous, current, reduction)
-            previous, current = current, normal(previous, current, encoder_normal)
-            skips.append(current)
+            previous, current = current, [reduce(previous, current, reduction)]
+            previous, current = current, [normal(previous, current, encoder_normal)]
+            skips.append(current[0])
         skips.pop()  # the deepest level has no partner in the decoder
         for expand, normal in zip(self.expansions, self.decoder_normals):  # noqa: B905
-            previous, current = current, expand(previous, current, expansion) + skips.pop()
-            previous, current = current, normal(previous, current, decoder_normal)
-        return self.head(self.dropout(leaky_relu(current)))
+            previous, current = current, [expand(previous, current, expansion) + skips.pop()]
+            previous, current = current, [normal(previous, current, decoder_normal)]
+        return self.head(self.dropout(activated(current)))

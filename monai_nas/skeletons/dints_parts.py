@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import List, Optional  # noqa: UP035  TorchScript reads these annotations
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from monai_nas.errors import UserError
-from monai_nas.ops import ConvNorm, convolution
+from monai_nas.ops import ConvNorm, Node, convolution
 from monai_nas.ops.blocks import Enlarge, FeatureNorm, PseudoConv
 from monai_nas.registry import Registry
-from monai_nas.skeletons.topology_parts import PSEUDO_3D, GridParts, LevelStem, Node, PathShape, scaled
+from monai_nas.skeletons.topology_parts import PSEUDO_3D, GridParts, LevelStem, PathShape, scaled
 
 
-def rectified(node: List[Tensor]) -> Tensor:  # noqa: UP006
+def rectified(node: Node) -> Tensor:
     """Return the ReLU of a node's features, computed when it is first asked for."""
     if len(node) == 1:
         node.append(F.relu(node[0]))

@@ -5,9 +5,10 @@ from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these 
 
 from torch import Tensor, nn
 
+from monai_nas.ops import Node
 from monai_nas.ops.blocks import FeatureNorm
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
-from monai_nas.skeletons.topology_parts import NODE_NORM, GridParts, Node, PathShape
+from monai_nas.skeletons.topology_parts import NODE_NORM, GridParts, PathShape
 
 W_FIXED = 0.5  # the constant that channel weights are annealed to (hypersegnas.txt, equation 5)
 

@@ -3,24 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these annotations
+from typing import Dict, Optional  # noqa: UP035  TorchScript reads these annotations
 
 from torch import Tensor, nn
 
-from monai_nas.ops import ConvNorm, UnitConv, convolution
+from monai_nas.ops import ConvNorm, Node, UnitConv, activated, convolution
 from monai_nas.ops.blocks import Enlarge, FeatureNorm, PooledConv, PseudoConv
 from monai_nas.ops.fast import leaky_relu
 from monai_nas.registry import Registry
-
-# Features (B, C, *S) and, once a convolution has read them, their LeakyReLU; empty where no path leads.
-Node = List[Tensor]  # noqa: UP006
-
-
-def activated(node: Node) -> Tensor:
-    """Return the LeakyReLU of a node's features, computed when it is first asked for."""
-    if len(node) == 1:
-        node.append(leaky_relu(node[0]))
-    return node[1]
 
 
 @dataclass(frozen=True)
@@ -186,7 +176,7 @@ class GridHead(nn.Module):
 
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
         """Return logits (B, Co, *S) of features (B, width, *S / stride) and their image (B, Ci, *S)."""
-        features = self.unit(self.norm(self.lift(features) + self.detail(image)))
+        features = self.unit([self.norm(self.lift(features) + self.detail(image))])
         return self.conv(self.dropout(leaky_relu(features)))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from monai_nas.architecture import Architecture
 from monai_nas.networks import build_network
 from monai_nas.networks.cell_unet import ChosenOperation
-from monai_nas.ops import CANDIDATES
+from monai_nas.ops import CANDIDATES, Node
 from monai_nas.skeletons import CellUNetSkeleton, HoleMaker
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES, decision_name
@@ -24,11 +24,11 @@ class MixedOperation(nn.Module):
             {name: CANDIDATES[name](channels, stride=stride, spatial_dims=spatial_dims) for name in operations}
         )
 
-    def forward(self, features: Tensor, weights: Tensor) -> Tensor | None:
+    def forward(self, node: Node, weights: Tensor) -> Tensor | None:
         """Return the sum over candidates of non-zero weight, None where only ``zero`` has one.
 
         Args:
-            features: (B, C, *S).
+            node: of features (B, C, *S).
             weights: (O,) on the CPU, so that reading which are zero makes no GPU wait.
         """
         total = None
@@ -36,7 +36,7 @@ class MixedOperation(nn.Module):
             if value == 0.0 or name == "zero":
                 continue
             # Tables of selections are float32; without the cast the product would leave the features' 16 bits.
-            output = operation(features)
+            output = operation(node)
             output = output * weight.to(output.dtype) if value != 1.0 or weight.requires_grad else output
             total = output if total is None else total + output
         return total

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from monai_nas.benchmarks import changes
-from monai_nas.ops import fast
+from monai_nas.ops import UnitConv, fast
 from monai_nas.ops.instance_norm import InstanceNorm, NarrowInstanceNorm
 
 
@@ -18,6 +18,10 @@ def test_undone_only_meanwhile() -> None:
     with changes.UNDONE["Adam weight by weight"]():
         assert not torch.optim.Adam([torch.ones(1)], lr=0.1, fused=True).param_groups[0]["fused"]
     features = torch.randn(1, 4, 8, 8, 8)
+    with changes.UNDONE["LeakyReLU for each reader"]():
+        node = [features]
+        UnitConv(4, 4, kernel_size=1, spatial_dims=3)(node)
+        assert len(node) == 1
     with torch.autocast("cpu", dtype=torch.bfloat16), changes.UNDONE["strided max pooling in 32 bits"]():
         assert fast.max_pool(features.bfloat16(), [2, 2, 2]).dtype == torch.float32
 

@@ -20,7 +20,7 @@ def test_separable_unit_is_its_two_stock_convolutions(dims: int, step: int, rate
     convolve = F.conv3d if dims == 3 else F.conv2d
     stock = convolve(F.leaky_relu(image), unit.depthwise.weight, None, step, rate, rate, groups=4)
     stock = F.instance_norm(convolve(stock, unit.pointwise.weight), weight=unit.norm.weight, bias=unit.norm.bias)
-    own = unit(image)
+    own = unit([image])
     torch.testing.assert_close(own, stock, rtol=1e-4, atol=1e-4)
     wanted = [image, *unit.parameters()]
     direction = torch.randn(own.shape)
@@ -37,7 +37,7 @@ def test_unit_is_activation_convolution_norm() -> None:
     unit = UnitConv(3, 5, kernel_size=3, stride=(2, 1), padding=1, spatial_dims=2)
     image = torch.randn(2, 3, 8, 6)
     expected = F.instance_norm(F.conv2d(F.leaky_relu(image, 0.01), unit.conv_norm.conv.weight, None, (2, 1), 1))
-    torch.testing.assert_close(unit(image), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(unit([image]), expected, rtol=1e-4, atol=1e-5)
     assert isinstance(unit.conv_norm, ConvNorm) and unit.conv_norm.conv.bias is None
 
 
@@ -51,7 +51,7 @@ def test_unit_is_activation_convolution_norm() -> None:
 )
 def test_resample_brings_channels_and_size(down: list[int], up: list[int], size: list[int], kernel: int) -> None:
     resample = Resample(3, 5, down=down, up=up, spatial_dims=3)
-    assert list(resample(torch.randn(2, 3, 8, 8, 6)).shape) == [2, 5, *size]
+    assert list(resample([torch.randn(2, 3, 8, 8, 6)]).shape) == [2, 5, *size]
     assert resample.unit.conv_norm.conv.kernel_size == (kernel,) * 3
 
 

@@ -28,7 +28,7 @@ def test_channels_stay_and_size_is_divided_rounding_up(name: str, dims: int, str
     image = features(dims)
     if name == "identity":  # strided, its kernel is its stride; networks take sizes that divide evenly only
         image = image.repeat(1, 1, *[2] * dims)
-    output = build(name, dims, stride)(image)
+    output = build(name, dims, stride)([image])
     size = [-(-extent // step) for extent, step in zip(image.shape[2:], stride, strict=True)]
     assert list(output.shape) == [2, CHANNELS, *size] and output.dtype == image.dtype
 
@@ -36,7 +36,7 @@ def test_channels_stay_and_size_is_divided_rounding_up(name: str, dims: int, str
 @contract
 def test_gradients_reach_features_and_weights(name: str, dims: int, stride: list[int]) -> None:
     operation, image = build(name, dims, stride), features(dims).requires_grad_()
-    output = operation(image)
+    output = operation([image])
     if name == "zero":
         assert not output.any() and not output.requires_grad and not list(operation.parameters())
         return
@@ -52,14 +52,14 @@ def test_torchscript_gives_the_same(name: str, dims: int, stride: list[int]) -> 
     scripted = torch.jit.script(operation)
     for enabled in (False, True):
         with torch.set_grad_enabled(enabled):
-            torch.testing.assert_close(scripted(image), operation(image), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(scripted([image]), operation([image]), rtol=1e-4, atol=1e-5)
 
 
 @contract
 def test_same_input_same_bits(name: str, dims: int, stride: list[int]) -> None:
     operation, image = build(name, dims, stride), features(dims)
     before = image.clone()
-    assert torch.equal(operation(image), operation(image)) and torch.equal(image, before)
+    assert torch.equal(operation([image]), operation([image])) and torch.equal(image, before)
 
 
 def test_the_candidates_of_the_paper_are_registered() -> None:
@@ -73,12 +73,12 @@ def test_an_unknown_candidate_raises_with_the_nearest() -> None:
 
 def test_identity_of_stride_1_is_the_input_itself() -> None:
     image = features(3)
-    assert build("identity", 3, [1, 1, 1])(image) is image
+    assert build("identity", 3, [1, 1, 1])([image]) is image
 
 
 def test_strided_identity_reads_every_voxel() -> None:
     image = torch.randn(1, CHANNELS, 4, 4, 4, requires_grad=True)
-    output = build("identity", 3, [2, 2, 2])(image)
+    output = build("identity", 3, [2, 2, 2])([image])
     (output * torch.randn(output.shape)).sum().backward()
     assert image.grad is not None and (image.grad != 0).all()
 
@@ -89,6 +89,6 @@ def test_field_of_view_is_what_the_rate_says(rate: int) -> None:
     unit = build(f"dilated_separable_conv_3x3x3_rate_{rate}", 2, [1, 1]).unit
     unit.norm = torch.nn.Identity()
     image = torch.randn(1, CHANNELS, 13, 13, requires_grad=True)
-    (gradient,) = torch.autograd.grad(unit(image)[0, 0, 6, 6], image)
+    (gradient,) = torch.autograd.grad(unit([image])[0, 0, 6, 6], image)
     read = gradient[0].abs().sum(dim=0).nonzero() - 6
     assert sorted(map(tuple, read.tolist())) == [(x, y) for x in (-rate, 0, rate) for y in (-rate, 0, rate)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from monai_nas.ops import Resample
+from monai_nas.ops import Node, Resample
 from monai_nas.skeletons import CellUNetSkeleton
 from monai_nas.skeletons.cell_unet import SearchableCell
 
@@ -19,8 +19,8 @@ class Scale(nn.Module):
         self.factor = factor
         self.step = tuple(slice(None, None, step) for step in (1, 1, *stride))  # batch and channels as they are
 
-    def forward(self, features: Tensor, weights: Tensor | None) -> Tensor:
-        return self.factor * features[self.step]
+    def forward(self, node: Node, weights: Tensor | None) -> Tensor:
+        return self.factor * node[0][self.step]
 
 
 def build(strides: list[list[int]], width: int = 8) -> CellUNetSkeleton:
@@ -47,9 +47,9 @@ def test_a_cell_sums_its_edges_and_concatenates_its_nodes() -> None:
     inputs = [Resample(3, 3, down=[1, 1], up=[1, 1], spatial_dims=2) for _ in range(2)]
     cell = SearchableCell(fill, "reduction", inputs=inputs, channels=3, num_nodes=2, stride=[2, 1])
     first, second = torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)
-    zero, one = inputs[0](first)[:, :, ::2], inputs[1](second)[:, :, ::2]
+    zero, one = inputs[0]([first])[:, :, ::2], inputs[1]([second])[:, :, ::2]
     two = 2 * zero + 3 * one
-    torch.testing.assert_close(cell(first, second, None), torch.cat([two, 5 * zero + 7 * two], dim=1))
+    torch.testing.assert_close(cell([first], [second], None), torch.cat([two, 5 * zero + 7 * two], dim=1))
 
 
 def test_rows_of_the_weights_are_the_edges_in_order() -> None:
@@ -60,9 +60,9 @@ def test_rows_of_the_weights_are_the_edges_in_order() -> None:
             super().__init__()
             self.edge = edge
 
-        def forward(self, features: Tensor, weights: Tensor) -> Tensor:
+        def forward(self, node: Node, weights: Tensor) -> Tensor:
             rows[self.edge] = float(weights[0])
-            return features
+            return node[0]
 
     inputs = [Resample(1, 1, down=[1, 1], up=[1, 1], spatial_dims=2) for _ in range(2)]
     cell = SearchableCell(
@@ -73,7 +73,7 @@ def test_rows_of_the_weights_are_the_edges_in_order() -> None:
         num_nodes=2,
         stride=[1, 1],
     )
-    cell(torch.randn(1, 1, 4, 4), torch.randn(1, 1, 4, 4), torch.arange(5.0)[:, None])
+    cell([torch.randn(1, 1, 4, 4)], [torch.randn(1, 1, 4, 4)], torch.arange(5.0)[:, None])
     assert rows == {(1, 2): 1.0, (0, 3): 2.0, (1, 3): 3.0, (2, 3): 4.0}
 
 
@@ -82,8 +82,8 @@ def test_every_cell_reads_the_two_before_it_and_the_decoder_the_sum_with_the_enc
     inputs: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     outputs: dict[nn.Module, Tensor] = {}
 
-    def note(module: nn.Module, arguments: tuple[Tensor, Tensor, None], output: Tensor) -> None:
-        inputs[module], outputs[module] = arguments[:2], output
+    def note(module: nn.Module, arguments: tuple[Node, Node, None], output: Tensor) -> None:
+        inputs[module], outputs[module] = (arguments[0][0], arguments[1][0]), output
 
     stacks = (network.reductions, network.encoder_normals, network.expansions, network.decoder_normals)
     for cell in (cell for stack in stacks for cell in stack):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
-from monai_nas.ops import CANDIDATES
+from monai_nas.ops import CANDIDATES, Node
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.strategies import Bilevel, BilevelConfig, SearchBatch
 from monai_nas.supernets import CellUNetSupernet
@@ -71,8 +71,8 @@ class Mirror(nn.Module):
         super().__init__()
         self.straight = CANDIDATES["identity"](channels, stride=stride, spatial_dims=spatial_dims)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.straight(features).flip(2, 3, 4)
+    def forward(self, node: Node) -> Tensor:
+        return self.straight(node).flip(2, 3, 4)
 
 
 def test_alpha_of_the_better_operation_rises(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_operations_of_weight_zero_are_not_held() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            mixed(features, torch.tensor(weights))
+            mixed([features], torch.tensor(weights))
         return len(kept)
 
     one, two = held([1.0] + [0.0] * 7), held([0.5, 0.5] + [0.0] * 6)
@@ -132,10 +132,10 @@ def test_operations_of_weight_zero_are_not_held() -> None:
 def test_a_mixture_is_the_weighted_sum() -> None:
     mixed = MixedOperation(("conv_3x3x3", "identity", "zero"), 4, [1, 1], 2)
     features = torch.randn(1, 4, 8, 8)
-    output = mixed(features, torch.tensor([0.3, 0.5, 0.2]))
-    expected = 0.3 * mixed.candidates["conv_3x3x3"](features) + 0.5 * features
+    output = mixed([features], torch.tensor([0.3, 0.5, 0.2]))
+    expected = 0.3 * mixed.candidates["conv_3x3x3"]([features]) + 0.5 * features
     torch.testing.assert_close(output, expected)
-    assert mixed(features, torch.tensor([0.0, 0.0, 1.0])) is None
+    assert mixed([features], torch.tensor([0.0, 0.0, 1.0])) is None
 
 
 def test_cells_of_a_type_share_the_draw_and_not_the_weights() -> None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from monai_nas.ops.blocks import DilatedSeparableUnit, FeatureNorm, PooledConv, UnitConv
 from monai_nas.ops.candidates import AvgPool, MaxPool
+from monai_nas.ops.node import Features
 
 AVG_POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 MAX_POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
@@ -37,16 +38,16 @@ def _plain(part: nn.Module, dims: int) -> nn.Module:
         norm.weight, norm.bias = part.weight, part.bias
         return norm
     if isinstance(part, UnitConv):
-        return nn.Sequential(nn.LeakyReLU(), part.conv_norm)
+        return nn.Sequential(Features(), nn.LeakyReLU(), part.conv_norm)
     if isinstance(part, DilatedSeparableUnit):
         depthwise = part.depthwise
         depthwise.stride, depthwise.dilation = tuple(part.stride), (part.rate,) * dims
         depthwise.padding = depthwise.dilation
-        return nn.Sequential(nn.LeakyReLU(), depthwise, part.pointwise, _plain(part.norm, dims))
+        return nn.Sequential(Features(), nn.LeakyReLU(), depthwise, part.pointwise, _plain(part.norm, dims))
     if isinstance(part, PooledConv):
         return nn.Sequential(AVG_POOLS[dims](part.stride), part.conv)
     if isinstance(part, AvgPool):
-        return AVG_POOLS[dims](3, part.stride, 1)
+        return nn.Sequential(Features(), AVG_POOLS[dims](3, part.stride, 1))
     if isinstance(part, MaxPool):
-        return MAX_POOLS[dims](3, part.stride, 1)
+        return nn.Sequential(Features(), MAX_POOLS[dims](3, part.stride, 1))
     return part
