@@ -7,7 +7,7 @@ from monai_nas.export.finished_run import FinishedRun
 
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 AMP = "$torch.cuda.is_available()"
-SLIDING_WINDOW_BATCH = 4
+SLIDING_WINDOW_BATCH = 2  # as of monai_nas.inference.predictor
 OVERLAP = 0.5
 GPU_VOXELS = 50_000_000  # of volumes whose sums are held on a GPU; larger ones go to main memory, patch by patch
 

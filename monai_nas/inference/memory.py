@@ -31,7 +31,7 @@ def prediction_bytes(
     | reading | 20 C N | the file unpacked and in its own numbers, which a slope widens to float64 |
     | turning, resampling | 8 C N + 4 C M | float32 |
     | normalising | 16 C M | MONAI's intermediate results |
-    | predicting | 4 C M + N + 6 (K + 1) B + 96 (C + K) P | image, labels, sums of the band, patches of a pass |
+    | predicting | 4 C M + N + 6 (K + 1) B + 48 (C + K) P | image, labels, sums of the band, patches of a pass |
     | finishing | 3 N, with the largest component 17 N | label maps; labelled components |
 
     Resampling and predicting also take a slab, 36 bytes for each of its ``SLAB_VALUES``, and ``KEPT_BYTES`` come on top

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from monai_nas.compute import Compute
 
 TOGETHER_VOXELS = 2**18  # mirrored copies of volumes up to this size run as one batch: small ones do not fill the cores
-PATCHES_AT_ONCE = 4  # that the network sees, of windows and their mirrored copies
+PATCHES_AT_ONCE = 2  # windows or their mirrored copies; 4 take twice the memory and no less time, 1 takes longer
 _SPATIAL_AXES = (2, 3, 4)
 FLIPS = tuple(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4)))  # the first is none
 

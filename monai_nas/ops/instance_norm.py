@@ -18,15 +18,13 @@ class InstanceNorm(Function):
     @staticmethod
     def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:  # type: ignore[no-untyped-def]
         output = torch.empty_like(features)
-        means, scales = [], []
-        for sample, normalised in zip(torch.split(features, 1), torch.split(output, 1), strict=True):
-            mean, scale = torch.empty_like(weight), torch.empty_like(weight)
+        means, scales = weight.new_empty(2, len(features), len(weight))
+        samples = zip(torch.split(features, 1), torch.split(output, 1), means, scales, strict=True)
+        for sample, normalised, mean, scale in samples:
             torch.ops.aten.native_batch_norm.out(
                 sample, weight, bias, None, None, True, 0.0, eps, out=normalised, save_mean=mean, save_invstd=scale
             )
-            means.append(mean)
-            scales.append(scale)
-        ctx.save_for_backward(features, weight, torch.stack(means), torch.stack(scales))
+        ctx.save_for_backward(features, weight, means, scales)
         ctx.eps = eps
         return output
 
