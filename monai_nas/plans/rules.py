@@ -24,7 +24,7 @@ BATCH_SIZE = 2  # the least that spreads a batch Dice over more than one case
 MEMORY_SHARE = 0.5  # of the budget for feature maps; the rest for the cached cases, the optimiser, and the libraries
 # Of training memory for a patch voxel and stem channel: by how much a process grows in search steps on a processor in
 # float32 (docs/results/step_memory.json). In 16 bits it is about half, but a plan must also serve where there are none.
-BYTES_PER_VOXEL_PER_CHANNEL = 420
+BYTES_PER_VOXEL_PER_CHANNEL = 350
 FULL_PATCH_VOXELS = 128**3  # the patch of the SCNAS paper; more would only make steps slow
 MIN_PATCH_VOXELS = 16  # per axis, below which a patch is not shrunk
 

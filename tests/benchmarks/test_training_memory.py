@@ -34,7 +34,7 @@ def test_prediction_is_what_the_training_takes() -> None:
         train(TINY, ARCHITECTURE)
     assert predicted == live.peak
     # torch's own record of the same training has scratch memory too, which weighs much in so small a network
-    assert live.peak <= allocator_peak(TINY, ARCHITECTURE) <= 1.3 * live.peak
+    assert live.peak <= allocator_peak(TINY, ARCHITECTURE) <= 1.4 * live.peak
 
 
 def test_strides_follow_the_space() -> None:

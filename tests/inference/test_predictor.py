@@ -60,7 +60,7 @@ def test_scores_survive_probabilities_that_underflow() -> None:
     assert scores.isfinite().all() and scores.argmax(dim=1).flatten().tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("windows", [1, 3, 4])
+@pytest.mark.parametrize("windows", [1, 2])
 def test_the_network_sees_a_few_patches_at_once(windows: int) -> None:
     seen: list[int] = []
 
@@ -72,7 +72,7 @@ def test_the_network_sees_a_few_patches_at_once(windows: int) -> None:
     with torch.inference_mode():
         patch_scores(Counting(), compute=COMPUTE)(torch.rand(windows, 1, 2, 2, 2))
     assert sum(seen) == 8 * windows and max(seen) <= PATCHES_AT_ONCE
-    assert len(seen) == {1: 2, 3: 8, 4: 8}[windows]
+    assert len(seen) == {1: 4, 2: 8}[windows]
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 7), (9, 20, 13)], ids=["smaller than the patch", "larger"])
