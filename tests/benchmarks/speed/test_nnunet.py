@@ -46,7 +46,8 @@ def test_the_axis_of_thick_slices_comes_first() -> None:
     spleen = committed_plan("Task09_Spleen")
     assert list(coarsest_first(spleen)) == [2, 0, 1]
     configuration = nnunet_plans(spleen, [2, 0, 1])["configurations"]["3d_fullres"]
-    assert configuration["patch_size"] == [32, 96, 96]
+    x, y, z = spleen.patch_size
+    assert configuration["patch_size"] == [z, x, y]
     assert configuration["architecture"]["arch_kwargs"]["strides"][:2] == [(1, 1, 1), (1, 2, 2)]
 
 
