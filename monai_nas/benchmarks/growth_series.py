@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.inferers.inferer import SlidingWindowInferer
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.grid_step import Setting, sampled_training
 from monai_nas.benchmarks.growth_ranking import Ranking
 from monai_nas.benchmarks.speed.training_step import noise, own_steps
 from monai_nas.compute import choose_compute
-from monai_nas.inference.predictor import PATCHES_AT_ONCE
+from monai_nas.inference.predictor import sliding_window
 from monai_nas.inference.volume import Volume, segment
 from monai_nas.networks import build_network
 from monai_nas.pipelines.budget_costs import cost_of_kind
@@ -77,7 +76,7 @@ def volume(edge: int, seed: int) -> Work:
     torch.manual_seed(seed)
     network = compute.place(build_network(committed_architecture(), **network_arguments(plan))).eval()
     image = torch.randn(plan.task.in_channels, edge, edge, edge)
-    window = SlidingWindowInferer(tuple(plan.patch_size), sw_batch_size=PATCHES_AT_ONCE, overlap=0.5, mode="gaussian")
+    window = sliding_window(plan.patch_size)
     scan = Volume(image, (), MetaTensor(torch.empty(0)))
     return Work(lambda: segment(scan, network, window, compute=compute, mirror=False))
 

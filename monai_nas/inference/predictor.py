@@ -15,6 +15,13 @@ _SPATIAL_AXES = (2, 3, 4)
 FLIPS = tuple(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4)))  # the first is none
 
 
+def sliding_window(patch_size: Sequence[int], overlap: float = 0.5) -> SlidingWindowInferer:
+    """Return MONAI's inferer with Gaussian weights; ``overlap`` is that of neighbouring windows."""
+    return SlidingWindowInferer(
+        roi_size=tuple(patch_size), sw_batch_size=PATCHES_AT_ONCE, overlap=overlap, mode="gaussian"
+    )
+
+
 def predict_probabilities(
     image: Tensor,
     network: nn.Module,
@@ -37,10 +44,7 @@ def predict_probabilities(
     Returns:
         (B, K, H, W, D) float32 on the compute device, summing to 1 over K.
     """
-    inferer = SlidingWindowInferer(
-        roi_size=tuple(patch_size), sw_batch_size=PATCHES_AT_ONCE, overlap=overlap, mode="gaussian"
-    )
-    return mirrored_probabilities(image, network, inferer, compute=compute, mirror=mirror)
+    return mirrored_probabilities(image, network, sliding_window(patch_size, overlap), compute=compute, mirror=mirror)
 
 
 def mirrored_probabilities(

@@ -33,8 +33,9 @@ def test_prediction_is_what_the_training_takes() -> None:
     with LiveBytes("cpu") as live:
         train(TINY, ARCHITECTURE)
     assert predicted == live.peak
-    # torch's own record of the same training has scratch memory too, which weighs much in so small a network
-    assert live.peak <= allocator_peak(TINY, ARCHITECTURE) <= 1.4 * live.peak
+    # torch's own record of the same training has scratch memory too, which weighs much in so small a network: its peak
+    # is where an operator's scratch is, and did not fall when readers of a node came to share its LeakyReLU
+    assert live.peak <= allocator_peak(TINY, ARCHITECTURE) <= 1.38 * live.peak
 
 
 def test_strides_follow_the_space() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_nas.compute import choose_compute
+from monai_nas.export.inference_config import SLIDING_WINDOW_BATCH
 from monai_nas.inference import predict_probabilities, predictor
 from monai_nas.inference.predictor import PATCHES_AT_ONCE, patch_scores
 
@@ -58,6 +59,10 @@ def test_scores_survive_probabilities_that_underflow() -> None:
     with torch.inference_mode():
         scores = patch_scores(Certain(), compute=COMPUTE)(torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1, 1))
     assert scores.isfinite().all() and scores.argmax(dim=1).flatten().tolist() == [0, 1]
+
+
+def test_bundles_give_the_network_as_many() -> None:
+    assert SLIDING_WINDOW_BATCH == PATCHES_AT_ONCE
 
 
 @pytest.mark.parametrize("windows", [1, 2])

@@ -59,16 +59,14 @@ def inference_contest(
         Contender(name, partial(segmenter.labels, image), segmenter.about) for name, segmenter in segmenters.items()
     ]
     record = contest(contenders, repetitions=repetitions, tick=tick)
-    labels, probabilities = segmenters[REFERENCE].labels(image), segmenters[REFERENCE].probabilities(image)
+    labels = {name: segmenter.labels(image) for name, segmenter in segmenters.items()}
+    probabilities = {name: segmenter.probabilities(image).cpu() for name, segmenter in segmenters.items()}
     return record | {
         "size": list(size),
         "mirror": mirror,
-        "equal_labels": {
-            name: float(np.mean(segmenter.labels(image) == labels)) for name, segmenter in segmenters.items()
-        },
+        "equal_labels": {name: float(np.mean(own == labels[REFERENCE])) for name, own in labels.items()},
         "largest_difference": {
-            name: float((segmenter.probabilities(image).cpu() - probabilities.cpu()).abs().max())
-            for name, segmenter in segmenters.items()
+            name: float((own - probabilities[REFERENCE]).abs().max()) for name, own in probabilities.items()
         },
         "peak_growth_bytes": inference_peaks(setting, size, list(segmenters)),
         "left_out": absent,

@@ -15,7 +15,7 @@ from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.speed.contest import OURS, plain_compute
 from monai_nas.benchmarks.speed.nnunet import PEER, nnunet_predictor, title
 from monai_nas.compute import Compute, choose_compute
-from monai_nas.inference.predictor import FLIPS, PATCHES_AT_ONCE
+from monai_nas.inference.predictor import FLIPS, sliding_window
 from monai_nas.inference.sliding_window import band_axis
 from monai_nas.inference.volume import Volume, segment, turned_probabilities
 from monai_nas.networks import build_network
@@ -54,8 +54,7 @@ class Setting:
 
     def window(self) -> SlidingWindowInferer:
         """Return MONAI's inferer as `monai-nas predict` sets it."""
-        patch = tuple(self.plan.patch_size)
-        return SlidingWindowInferer(patch, sw_batch_size=PATCHES_AT_ONCE, overlap=0.5, mode="gaussian")
+        return sliding_window(self.plan.patch_size)
 
 
 @dataclass(frozen=True)
