@@ -8,12 +8,14 @@ from typing import Any
 
 from scipy import stats
 
+from monai_nas.benchmarks.evidence_searches import compare_searches
 from monai_nas.files import read_json
 from monai_nas.metrics.table import METRICS
 
 Record = Mapping[str, Any]
 Results = Mapping[str, Mapping[str, Record]]  # method -> pair -> result
 
+SEARCH = "scnas"  # the method whose results are those of searches
 CONFIDENCE = 0.95
 NAMES = {"dice": "dice_percent", "surface_dice": "nsd_percent"}
 COLUMNS: Mapping[str, Callable[[Record], float | None]] = {
@@ -58,6 +60,9 @@ def summarize(results: Results, differences: Sequence[tuple[str, str]]) -> dict[
         "num_pairs": len(pairs),
         "conventions": CONVENTIONS,
         "methods": {method: _method(list(by_pair.values())) for method, by_pair in results.items()},
+        "searches": compare_searches(
+            {pair: result["architecture"]["choices"] for pair, result in results.get(SEARCH, {}).items()}
+        ),
         "differences": {
             f"{first}_minus_{second}": _difference(results[first], results[second]) for first, second in differences
         },

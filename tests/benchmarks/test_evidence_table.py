@@ -25,6 +25,7 @@ def result(dice: list[tuple[float, float]], peak: int | None = 2**31) -> dict[st
         "num_parameters": 3_000_000,
         "gflops": {"patch": 4.0, "128x128x128": 90.0},
         "training_memory_bytes": {"estimated": 2**30, "peak_of_process": peak},
+        "architecture": {"choices": {"reduction/0-2": "identity", "expansion/0-2": "zero"}},
         "scores": ScoreTable("Task04_Hippocampus", CLASSES, "published", cases).to_record(),
         "search": {
             "dice_before_last_phase": 0.1,
@@ -68,6 +69,7 @@ def test_a_summary_of_two_pairs() -> None:
     assert scnas["million_parameters"] == {"mean": 3.0, "sd": 0.0}
     assert scnas["search_minutes_asked"]["mean"] == 20 and scnas["train_minutes_taken"]["mean"] == 11
     assert summary["methods"]["dynunet"] is None
+    assert summary["searches"]["same_operation"] == {"mean": 1.0, "by_pair": {"fold0_seed0, fold1_seed1": 1.0}}
     difference = summary["differences"]["scnas_minus_random"]
     dice = difference["dice_percent"]
     assert difference["pairs"] == 2
