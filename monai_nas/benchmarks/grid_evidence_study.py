@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.inferers.inferer import SlidingWindowInferer
 from torch import Tensor
 
 from monai_nas.architecture import Architecture
@@ -17,6 +16,7 @@ from monai_nas.compute import choose_compute
 from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
+from monai_nas.inference.predictor import sliding_window
 from monai_nas.pipelines.judging import foreground_region
 from monai_nas.pipelines.one_shot import split_for_ranking
 from monai_nas.pipelines.one_shot_preset import OneShotPreset, one_shot_preset_named
@@ -179,6 +179,6 @@ class GridStudy:
             seconds += time.perf_counter() - begin
             return logits
 
-        inferer = SlidingWindowInferer(roi_size=self.plan.patch_size, sw_batch_size=1, overlap=0.5, mode="gaussian")
+        inferer = sliding_window(self.plan.patch_size)
         dice = mean_dice(timed, self.held, num_classes=self.task.num_classes, inferer=inferer, compute=self.compute)
         return dice, seconds / len(self.held)

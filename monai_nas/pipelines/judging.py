@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from monai.inferers.inferer import SlidingWindowInferer
 from monai.transforms.utils import generate_spatial_bounding_box
 from torch import Tensor
 
 from monai_nas.compute import Compute
+from monai_nas.inference.predictor import sliding_window
 from monai_nas.metrics import dice
 from monai_nas.plans.plan import Plan
 
@@ -31,7 +31,7 @@ def regions_dice(
         plan: gives the window and the number of classes.
         compute: where to run.
     """
-    inferer = SlidingWindowInferer(roi_size=plan.patch_size, overlap=OVERLAP, mode="gaussian")
+    inferer = sliding_window(plan.patch_size, OVERLAP)
     num_classes, scores = plan.task.num_classes, list[float]()
     with torch.inference_mode(), compute.autocast():
         for region in regions:

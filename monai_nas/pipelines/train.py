@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from ignite.engine import Engine
 from monai.engines import SupervisedTrainer
-from monai.inferers.inferer import SlidingWindowInferer
 from monai.transforms import Compose
 from torch import nn
 
@@ -19,6 +18,7 @@ from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.transforms import build
 from monai_nas.files import load_weights, save_tensors
+from monai_nas.inference.predictor import sliding_window
 from monai_nas.networks import build_network
 from monai_nas.pipelines.epochs import run_epochs
 from monai_nas.pipelines.preset import preset_named
@@ -159,12 +159,11 @@ def train(
         "num_parameters": sum(parameter.numel() for parameter in learners.network.parameters()),
     }
     if held:
-        inferer = SlidingWindowInferer(roi_size=plan.patch_size, sw_batch_size=1, overlap=0.5, mode="gaussian")
         facts["dice_of_fold"] = mean_dice(
             learners.network,
             load_cases(held, task, plan),
             num_classes=task.num_classes,
-            inferer=inferer,
+            inferer=sliding_window(plan.patch_size),
             compute=compute,
         )
     run.finish(facts, compute)
