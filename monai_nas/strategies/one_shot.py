@@ -32,6 +32,7 @@ class OneShotConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = 20
     annealing_share: float = 1 / 9  # 20,000 of 180,000 steps (hypersegnas.txt, section 4)
+    annealing_rate: float = 0.2  # of the rate, where annealing begins: the weights have to take over from the MAN
     max_gradient_norm: float = 12.0  # as in trainings
     law: str = "density"  # of sampling; "coin" is the paper's, which never trains dense grids
     # The rows of table 1. annealed: HyperSegNAS; removed: at the end, at once; kept: at inference, too; image_only:
@@ -121,13 +122,24 @@ class OneShot(SearchStrategy):
         """Return lambda of equation 5 at a step: linear over the last steps, to 1 after the last one."""
         if self.config.assistant != "annealed":
             return 0.0
-        first = self.total_steps - round(self.config.annealing_share * self.total_steps)
+        first = self.first_annealed_step
         return max(0, step + 1 - first) / max(1, self.total_steps - first)
 
+    @property
+    def first_annealed_step(self) -> int:
+        """Where the last phase begins, with annealing or, for the comparisons of table 1, without."""
+        return self.total_steps - round(self.config.annealing_share * self.total_steps)
+
     def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: linear warm-up, then a cosine to zero."""
-        config = self.config
-        return warmed_cosine(step, self.total_steps, rate=config.rate, warmup_steps=config.warmup_steps)
+        """Return the learning rate of a step: linear warm-up and a cosine to zero, then a lower one while annealing.
+
+        With one cosine over all steps the rate would be some hundredths of its peak while the MAN goes, and the weights
+        could not follow.
+        """
+        config, first = self.config, self.first_annealed_step
+        if step < first:
+            return warmed_cosine(step, first, rate=config.rate, warmup_steps=config.warmup_steps)
+        return warmed_cosine(step - first, self.total_steps - first, rate=config.annealing_rate * config.rate)
 
     def end_epoch(self, mean_loss: float) -> dict[str, float]:
         return {"rate": self.optimizer.param_groups[0]["lr"]}

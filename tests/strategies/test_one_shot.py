@@ -84,6 +84,17 @@ def test_annealing_is_linear_and_ends_without_the_hypernet() -> None:
     assert {build(assistant).annealing(STEPS - 1) for assistant in ASSISTANTS[1:]} == {0.0}
 
 
+@pytest.mark.parametrize("assistant", ASSISTANTS)
+def test_weights_can_follow_while_the_hypernet_goes(assistant: Assistant) -> None:
+    search = build(assistant, rate=1.0)
+    search.total_steps = 1800
+    rates = [search.rate_at(step) for step in range(1800)]  # the last 900 anneal
+    assert rates[0] == 1.0 and rates[900] == pytest.approx(0.2)  # a warm-up of one step
+    for phase in (rates[:900], rates[900:]):
+        assert phase == sorted(phase, reverse=True) and phase[450] == pytest.approx(phase[0] / 2, rel=1e-2)
+        assert phase[-1] < 1e-4 * phase[0]
+
+
 def test_the_annealed_network_is_the_extracted_one() -> None:
     search = run(build())
     search.parts.eval()
