@@ -91,6 +91,19 @@ def test_a_finished_run_is_left_alone(finished: Path, phantoms: Path, plan: Plan
     assert (finished / "run.json").stat().st_mtime_ns == before
 
 
+def test_the_cases_tell_whether_the_data_are_the_same(
+    finished: Path, phantoms: Path, plan: Plan, tmp_path: Path
+) -> None:
+    elsewhere = Path(shutil.copytree(phantoms, tmp_path / "hippocampus_data"))
+    before = (finished / "run.json").stat().st_mtime_ns
+    run_training(elsewhere, finished, plan)
+    assert (finished / "run.json").stat().st_mtime_ns == before
+    record = read_json(elsewhere / "dataset.json")
+    write_json(elsewhere / "dataset.json", {**record, "training": record["training"][1:]})
+    with pytest.raises(UserError, match=r"folds\.json: lists other cases or folds"):
+        run_training(elsewhere, finished, plan)
+
+
 def test_other_settings_are_not_continued(finished: Path, phantoms: Path, plan: Plan) -> None:
     with pytest.raises(UserError, match=r"settings\.json: this run was started with seed 3, now 4"):
         run_training(phantoms, finished, plan, seed=4)
