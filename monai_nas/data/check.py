@@ -12,7 +12,7 @@ import numpy.typing as npt
 from monai_nas.errors import UserError
 from monai_nas.tasks import Case, Image, SegTask, load_task, read_image, training_cases, unlabelled_cases
 from monai_nas.tasks.images import UnreadableImage
-from monai_nas.tasks.splits import IMAGE_ENDINGS, case_name, is_hidden
+from monai_nas.tasks.splits import IMAGE_ENDINGS, is_hidden
 
 AFFINE_TOLERANCE = 0.1  # voxels between the corners of image and label: headers are rounded differently
 OUTLIER_DEVIATIONS = 3.0  # robust standard deviations of the logarithm ...
@@ -21,7 +21,7 @@ OUTLIER_FACTOR = 1.5  # ... and at least this factor from the median: smaller di
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem of one file. Errors keep a dataset from being trained on, warnings do not."""
+    """One problem of one file. Errors in what a training reads keep it from starting, warnings never do."""
 
     severity: Literal["error", "warning"]
     file: str  # relative to the dataset's folder
@@ -64,9 +64,10 @@ def _check_listing(data: Path, task: SegTask, training: Sequence[Case], test: Se
     """Check the folders, the number of cases, and files that dataset.json does not list."""
     if not training:
         yield Finding("error", "dataset.json", "lists no training cases: add them under 'training'")
-    for folder in ("imagesTr", "labelsTr"):
-        if not (data / folder).is_dir():
-            yield Finding("error", folder, "no such folder: restore it")
+    listed = [path for case in training for path in case.files]
+    for folder in sorted({path.parent for path in listed}):
+        if not folder.is_dir():
+            yield Finding("error", _name(data, folder), "no such folder: restore it")
     for cases, published, kind in ((training, task.num_training, "training"), (test, task.num_test, "test")):
         if len(cases) != published:
             message = f"lists {len(cases)} {kind} cases, published are {published}: check that the copy is whole"
@@ -74,23 +75,20 @@ def _check_listing(data: Path, task: SegTask, training: Sequence[Case], test: Se
         for name, count in Counter(case.name for case in cases).items():
             if count > 1:
                 yield Finding("error", "dataset.json", f"lists {kind} case {name} {count} times: keep one entry")
-    images, labels = _names_in(data / "imagesTr"), _names_in(data / "labelsTr")
-    listed = {case.name for case in training}
-    for name in sorted((set(images) | set(labels)) - listed):
-        if name not in labels:
-            yield Finding("error", _name(data, images[name]), "has no label in labelsTr: add it, or remove the image")
-        elif name not in images:
-            yield Finding("error", _name(data, labels[name]), "has no image in imagesTr: add it, or remove the label")
-        else:
-            yield Finding("warning", _name(data, images[name]), "is not listed in dataset.json and will not be used")
+    yield from _check_unlisted(data, listed)
 
 
-def _names_in(folder: Path) -> dict[str, Path]:
-    """Return the image files of a folder by case name, without hidden ones."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {
-        case_name(file): file for file in files if file.name.lower().endswith(IMAGE_ENDINGS) and not is_hidden(file)
-    }
+def _check_unlisted(data: Path, listed: Sequence[Path]) -> Iterator[Finding]:
+    """Check for scans that dataset.json does not list: it alone says which files are a pair, so none of them lacks one.
+
+    Labels need not be named as their images are: what belongs to an unlisted file cannot be told.
+    """
+    known = {path.resolve() for path in listed}
+    for folder in (data / "imagesTr", data / "labelsTr"):
+        for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if file.name.lower().endswith(IMAGE_ENDINGS) and not is_hidden(file) and file.resolve() not in known:
+                message = "is not listed in dataset.json and will not be used: list it with its pair, or remove it"
+                yield Finding("warning", _name(data, file), message)
 
 
 def _check_training_case(

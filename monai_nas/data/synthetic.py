@@ -16,6 +16,7 @@ import numpy.typing as npt
 from monai_nas.errors import UserError
 from monai_nas.files import write_atomic, write_json
 from monai_nas.tasks import SegTask
+from monai_nas.tasks.modality import is_ct
 
 Array = npt.NDArray[np.float64]
 
@@ -100,7 +101,7 @@ def _contrasts(task: SegTask) -> Array:
     contrast = np.zeros((task.num_classes, task.in_channels))
     for channel, modality in enumerate(task.modalities):
         for value in range(1, task.num_classes):
-            if "CT" in modality.upper():
+            if is_ct(modality):
                 contrast[value, channel] = CONTRAST_HU[(value - 1) % len(CONTRAST_HU)]
             else:  # each channel shows the labels in its own order, bright or dark, as sequences do
                 step = 2 * ((value + channel - 1) % task.num_classes) / (task.num_classes - 1) - 1  # -1 to 1
@@ -133,7 +134,7 @@ def make_phantom(
     contrast = _contrasts(task)
     image = np.empty((*shape, task.in_channels), dtype=np.float32)
     for channel, modality in enumerate(task.modalities):
-        if "CT" in modality.upper():
+        if is_ct(modality):
             tissue = np.where(body, BODY_HU + rng.normal(0, 8) + contrast[look, channel], AIR_HU)
             image[..., channel] = np.rint(tissue + rng.normal(0, NOISE_HU, shape))
         else:
@@ -211,7 +212,7 @@ def write_phantoms(task: SegTask, out: Path, num_training: int, num_test: int, s
 
 def _affine(task: SegTask, spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]) -> Array:
     """Return the affine of a phantom centred at the origin: CT in LPS, as scanners write it, MRI in RAS."""
-    flip = (-1.0, -1.0, 1.0) if any("CT" in modality.upper() for modality in task.modalities) else (1.0, 1.0, 1.0)
+    flip = (-1.0, -1.0, 1.0) if any(map(is_ct, task.modalities)) else (1.0, 1.0, 1.0)
     affine = np.diag([*(np.asarray(spacing_mm) * flip), 1.0])
     affine[:3, 3] = -affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
     return affine

@@ -13,7 +13,7 @@ from monai_nas.data.check import Finding, read_or_report
 from monai_nas.errors import REMEDIES, UserError
 from monai_nas.export.label_faults import label_faults
 from monai_nas.export.submission import TaskShare, is_all, load_all_shares, load_share
-from monai_nas.tasks import SegTask, read_image
+from monai_nas.tasks import MSD_TASKS, SegTask, read_image
 from monai_nas.tasks.images import UnreadableImage
 from monai_nas.tasks.splits import is_hidden
 
@@ -31,7 +31,8 @@ def check_submission(archive: Path, data: Path, *, task: str | None = None) -> l
         archive: the ZIP.
         data: the task's folder with dataset.json, or the folder that holds the folders of several tasks.
         task: an MSD task, a JSON file, or "all" for the ten; None takes ``data``/dataset.json, or where there is none,
-            the tasks in ``data`` of which the archive has a folder.
+            the tasks in ``data`` of which the archive has a folder: an MSD task there of which it has none is an error,
+            as the leaderboard needs them all.
 
     Returns:
         All findings, those of names first.
@@ -47,7 +48,8 @@ def check_submission(archive: Path, data: Path, *, task: str | None = None) -> l
     with opened:
         entries: dict[str, zipfile.ZipInfo] = {}
         findings = list(_list_entries(opened, entries))
-        shares = _expected_shares(archive, data, task, entries)
+        shares, absent = _expected_shares(archive, data, task, entries)
+        findings += [_without_folder(share, data) for share in absent]
         findings += _compare_names(shares, entries)
         for share in shares:
             logger.info("%s: %d label maps", share.task.name, len(share.images))
@@ -71,18 +73,28 @@ def _list_entries(opened: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) 
 
 def _expected_shares(
     archive: Path, data: Path, task: str | None, entries: Mapping[str, zipfile.ZipInfo]
-) -> list[TaskShare]:
-    """Return the shares that the archive should have."""
+) -> tuple[list[TaskShare], list[TaskShare]]:
+    """Return the shares to look for file by file, and those of which the archive has no folder though it should."""
     if is_all(task):
-        return load_all_shares(data)
+        return load_all_shares(data), []
     if task is not None or (data / "dataset.json").is_file():
-        return [load_share(data, task)]
+        return [load_share(data, task)], []
     folders = {PurePosixPath(name).parts[0] for name in entries}
     there = [load_share(path.parent) for path in sorted(data.glob("*/dataset.json"))]
     shares = [share for share in there if share.task.name in folders]
     if not shares:
         raise UserError(f"{archive}: no folder of a task in {data}: give the folder that holds its dataset.json")
-    return shares
+    others = [share for share in there if share.task.name not in folders and share.images]
+    return shares, [share for share in others if share.task in MSD_TASKS]
+
+
+def _without_folder(share: TaskShare, data: Path) -> Finding:
+    """Return the one line for a task that an archive has no label map of."""
+    message = (
+        f"no such folder in the archive, but {data} holds the task: predict its {len(share.images)} test cases, or "
+        "give one task's own folder as --data to check that task alone"
+    )
+    return Finding("error", share.task.name, message)
 
 
 def _compare_names(shares: list[TaskShare], entries: Mapping[str, zipfile.ZipInfo]) -> Iterator[Finding]:

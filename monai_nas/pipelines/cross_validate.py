@@ -87,7 +87,6 @@ def cross_validate(
     settings = {
         "preset": preset,
         "architecture": architecture.to_record(),
-        "data": data.resolve().name,
         "minutes": minutes,
         "epochs": epochs,
     }

@@ -96,7 +96,6 @@ def train(
             "verb": "train",
             "preset": preset,
             "architecture": architecture.to_record(),
-            "data": data.resolve().name,
             "init": None if init is None else hashlib.sha256(init.read_bytes()).hexdigest(),
             "seed": seed,
             "minutes": minutes,
@@ -105,10 +104,10 @@ def train(
             "dtype": str(compute.dtype),
         }
     )
+    run.keep(plan, folds)  # which lists the cases: the data may lie in another folder than when the run began
     if run.finished:
         logger.info("%s: finished already", out)
         return
-    run.keep(plan, folds)
     run.write_network(architecture, plan)
 
     items = load_cases(learn, task, plan, progress=True)

@@ -22,6 +22,7 @@ from monai_nas.plans.rules import (
     stride_product,
 )
 from monai_nas.tasks import SegTask
+from monai_nas.tasks.modality import is_ct
 
 FORMAT = 1
 DEFAULT_MEMORY_BYTES = 8 * 1024**3
@@ -238,9 +239,9 @@ def make_plan(task: SegTask, fingerprint: Fingerprint, memory_bytes: int = DEFAU
 
 
 def _intensity_rule(modality: str, channel: ChannelStatistics) -> IntensityRule:
-    """Return the rule of one channel: CT where the modality's name contains "CT", else each image by itself."""
+    """Return the rule of one channel: CT's where the modality's name says so, else each image by itself."""
     return IntensityRule(
-        kind="ct" if "CT" in modality.upper() else "mri",
+        kind="ct" if is_ct(modality) else "mri",
         lower=channel.percentile_00_5,
         upper=channel.percentile_99_5,
         mean=channel.mean,

@@ -21,6 +21,11 @@ class Case:
     image: Path
     label: Path | None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The image, and the label map where there is one."""
+        return (self.image,) if self.label is None else (self.image, self.label)
+
     def to_record(self) -> dict[str, str | None]:
         """Return the case as plain JSON values; :meth:`from_record` reads it back."""
         return {"name": self.name, "image": str(self.image), "label": None if self.label is None else str(self.label)}

@@ -144,11 +144,13 @@ def _numbered(record: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...
 
 
 def _count(record: Mapping[str, Any], key: str, listing: str, path: Path) -> int:
-    """Return the stated number of cases, or where none is stated the number of cases listed."""
+    """Return the stated number of cases, be it text or a number; where none is stated, the number of cases listed."""
     listed = record.get(listing, [])
     number = record.get(key, len(listed) if isinstance(listed, list) else 0)
+    if isinstance(number, str) and number.strip().isdecimal():
+        number = int(number)
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise UserError(f"{path}: {key!r} is {number!r}: write the number of cases")
+        raise UserError(f"{path}: {key!r} is {number!r}: write the number of cases, or leave it out")
     return number
 
 

@@ -17,6 +17,7 @@ from monai_nas.tasks import SegTask
 
 TASK = SegTask("Own", "", ("CT",), ("background", "organ", "tumour"), 4, 1, None, (1.0, 1.0, 1.0))
 IMAGE, LABEL = "imagesTr/own_002.nii.gz", "labelsTr/own_002.nii.gz"
+STRAY, STRAY_LABEL = "imagesTr/z.nii.gz", "labelsTr/z_seg.nii.gz"
 Fault = Callable[[Path], object]
 
 
@@ -99,18 +100,6 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
     ("no labels", lambda data: relist(data, lambda r: r.pop("labels")), "dataset.json", "'labels' is None"),
     ("empty list", lambda data: relist(data, lambda r: r.update(training=[])), "dataset.json", "no training cases"),
     ("twice", lambda data: relist(data, lambda r: r["training"].append(r["training"][0])), "dataset.json", "2 times"),
-    (
-        "stray image",
-        lambda data: shutil.copy(data / IMAGE, data / "imagesTr/z.nii.gz"),
-        "imagesTr/z.nii.gz",
-        "no label",
-    ),
-    (
-        "stray label",
-        lambda data: shutil.copy(data / LABEL, data / "labelsTr/z.nii.gz"),
-        "labelsTr/z.nii.gz",
-        "no image",
-    ),
     ("no folder", lambda data: shutil.rmtree(data / "imagesTr"), "imagesTr", "no such folder"),
 ]
 
@@ -128,6 +117,8 @@ WARNINGS: list[tuple[str, Fault, str, str]] = [
     ("background", lambda data: rewrite(data / LABEL, lambda a, f: (a * 0, f)), LABEL, "all background"),
     ("spacing", scale_both, IMAGE, "spacing"),
     ("count", lambda data: relist(data, lambda r: r.update(numTraining=9)), "dataset.json", "published are 9"),
+    ("unlisted image", lambda data: shutil.copy(data / IMAGE, data / STRAY), STRAY, "is not listed"),
+    ("unlisted label", lambda data: shutil.copy(data / LABEL, data / STRAY_LABEL), STRAY_LABEL, "is not listed"),
 ]
 
 
@@ -136,6 +127,38 @@ def test_warnings_are_the_only_finding(data: Path, fault: Fault, file: str, mess
     fault(data)
     (finding,) = check_dataset(data)
     assert (finding.severity, finding.file) == ("warning", file) and message in finding.message
+
+
+def name_labels_apart(data: Path) -> None:
+    """Call the label of imagesTr/own_002.nii.gz labelsTr/own_002_seg.nii.gz, and list it so, without "./"."""
+    for label in sorted((data / "labelsTr").iterdir()):
+        label.rename(label.with_name(label.name.replace(".nii.gz", "_seg.nii.gz")))
+    relist(data, lambda record: [entry.update(renamed(entry)) for entry in record["training"]])
+
+
+def renamed(entry: dict[str, str]) -> dict[str, str]:
+    return {
+        "image": entry["image"].removeprefix("./"),
+        "label": entry["label"].removeprefix("./").replace(".nii.gz", "_seg.nii.gz"),
+    }
+
+
+def test_labels_need_not_be_named_as_their_images(data: Path) -> None:
+    name_labels_apart(data)
+    assert check_dataset(data) == []
+    (data / "labelsTr" / "own_002_seg.nii.gz").unlink()
+    (finding,) = check_dataset(data)
+    assert (finding.severity, finding.file) == ("error", "labelsTr/own_002_seg.nii.gz")
+
+
+def test_other_ways_of_writing_a_dataset_json_are_sound(data: Path) -> None:
+    def rewrite_listing(record: dict[str, Any]) -> None:
+        record["test"] = [{"image": path.removeprefix("./")} for path in record["test"]]
+        record["numTraining"] = str(record["numTraining"])
+        del record["numTest"]
+
+    relist(data, rewrite_listing)
+    assert check_dataset(data) == []
 
 
 def test_a_given_task_overrules_the_dataset_json(data: Path) -> None:

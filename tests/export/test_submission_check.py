@@ -16,7 +16,7 @@ from monai_nas.data.synthetic import write_phantoms
 from monai_nas.errors import UserError
 from monai_nas.export.submission import write_submission
 from monai_nas.export.submission_check import check_submission
-from monai_nas.tasks import msd_task, read_image, unlabelled_cases
+from monai_nas.tasks import SegTask, msd_task, read_image, unlabelled_cases
 
 TASK = "Task04_Hippocampus"
 NAMES = [f"{TASK}/hippocampus_00{number}.nii.gz" for number in range(2, 8)]
@@ -215,9 +215,8 @@ def test_a_full_disk_is_not_the_archives_fault(
 
 
 @pytest.fixture
-def two_tasks(data: Path, tmp_path: Path) -> tuple[Path, Mapping[str, bytes]]:
-    """A folder of three task folders, and the entries of a sound archive of two of them."""
-    shutil.copytree(data, tmp_path / "data" / TASK)
+def two_tasks(tmp_path: Path) -> tuple[Path, Mapping[str, bytes]]:
+    """A folder of two task folders, and the entries of a sound archive of both."""
     entries: dict[str, bytes] = {}
     for name in ("Task03_Liver", "Task09_Spleen"):
         folder = write_phantoms(msd_task(name), tmp_path / "data" / name, 1, 2, seed=0, scale=0.2)
@@ -237,6 +236,21 @@ def test_an_archive_of_several_tasks(two_tasks: tuple[Path, Mapping[str, bytes]]
         check_submission(tmp_path / "a.zip", data, task="all")
     with pytest.raises(UserError, match="no folder of a task in"):
         check_submission(pack(tmp_path / "a.zip", {"spleen_002.nii.gz": b""}), data)
+
+
+def test_a_task_of_the_folder_that_the_archive_lacks_is_named(
+    data: Path, sound: Mapping[str, bytes], two_tasks: tuple[Path, Mapping[str, bytes]], tmp_path: Path
+) -> None:
+    folder, entries = two_tasks
+    own = SegTask("Own", "", ("CT",), ("background", "organ"), 1, 1)
+    write_phantoms(own, folder / "Task11_Own", 1, 1, seed=0, scale=0.2)  # which no leaderboard asks for
+    assert faults(pack(tmp_path / "a.zip", entries), folder) == []
+    shutil.copytree(data, folder / TASK)
+    (line,) = faults(tmp_path / "a.zip", folder)
+    assert line.startswith(f"error: {TASK}: no such folder in the archive")
+    assert f"its {len(NAMES)} test cases" in line
+    assert faults(pack(tmp_path / "b.zip", {**entries, **sound}), folder) == []
+    assert faults(pack(tmp_path / "c.zip", sound), folder / TASK) == [], "one task against its own folder"
 
 
 def test_a_case_without_a_place_on_the_leaderboard_is_a_warning(

@@ -16,7 +16,7 @@ from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.errors import UserError
 from monai_nas.export import write_bundle
-from monai_nas.files import load_tensors, read_json, save_tensors
+from monai_nas.files import load_tensors, read_json, save_tensors, write_json
 from monai_nas.inference import BundlePredictor, write_labels
 from monai_nas.metrics import ScoreTable
 from monai_nas.networks import EnsembleNetwork, build_network
@@ -184,6 +184,19 @@ def test_folds_made_elsewhere_are_copied_together(
         shutil.copytree(finished / f"fold_{fold}", tmp_path / f"fold_{fold}")
     validate(phantoms, tmp_path, plan, fold=4)
     assert same_files(finished, tmp_path) and not stages.trained and not stages.predicted
+
+
+def test_the_data_may_lie_in_folders_of_other_names(
+    finished: Path, phantoms: Path, plan: Plan, stages: Stages, tmp_path: Path
+) -> None:
+    elsewhere = Path(shutil.copytree(phantoms, tmp_path / "hippocampus_data"))
+    validate(phantoms, tmp_path / "run", plan, fold=0)
+    validate(elsewhere, tmp_path / "run", plan)
+    assert same_files(finished, tmp_path / "run") and stages.trained == list(range(5))
+    record = read_json(elsewhere / "dataset.json")
+    write_json(elsewhere / "dataset.json", {**record, "training": record["training"][1:]})
+    with pytest.raises(UserError, match=r"folds\.json: lists other cases or folds than dataset\.json gives now"):
+        validate(elsewhere, tmp_path / "run", plan)
 
 
 def test_what_is_finished_is_not_done_again(phantoms: Path, plan: Plan, stages: Stages, tmp_path: Path) -> None:

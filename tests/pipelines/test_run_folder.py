@@ -1,6 +1,7 @@
 """The RUN folder: one process at a time, nothing of other people's, and nothing lost goes unnoticed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from monai_nas.data.check import check_dataset
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, save_tensors, write_json
 from monai_nas.pipelines.run_folder import RunFolder, sound_cases
@@ -185,3 +187,31 @@ def test_warnings_of_the_data_are_one_line_and_errors_name_the_file(
     write_json(tmp_path / "dataset.json", record)
     with pytest.raises(UserError, match=rf"{tmp_path}/imagesTr: no such folder.*errors in all; see `monai-nas check"):
         sound_cases(tmp_path, task)
+
+
+def test_what_no_training_reads_does_not_stop_one(
+    phantoms: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, data = load_task(None, phantoms), Path(shutil.copytree(phantoms, tmp_path / "data"))
+    damaged, lost = sorted((data / "imagesTs").iterdir())
+    damaged.write_bytes(b"x")
+    lost.unlink()
+    shutil.copy(data / "imagesTr" / "hippocampus_001.nii.gz", data / "imagesTr" / "z.nii.gz")
+    errors = [finding.file for finding in check_dataset(data, task) if finding.severity == "error"]
+    assert errors == [f"imagesTs/{damaged.name}", f"imagesTs/{lost.name}"], "the checker names them all the same"
+    assert len(sound_cases(data, task)) == 10
+    assert "5 warnings" in caplog.messages[-1]
+    shutil.rmtree(data / "imagesTs")
+    assert len(sound_cases(data, task)) == 10
+
+
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
+def test_a_listed_file_that_is_damaged_or_lost_stops_a_training(folder: str, phantoms: Path, tmp_path: Path) -> None:
+    task, data = load_task(None, phantoms), Path(shutil.copytree(phantoms, tmp_path / "data"))
+    file = data / folder / "hippocampus_001.nii.gz"
+    file.write_bytes(b"x")
+    with pytest.raises(UserError, match=rf"{file}: unreadable.*the only error; see `monai-nas check"):
+        sound_cases(data, task)
+    file.unlink()
+    with pytest.raises(UserError, match=rf"{file}: no such file"):
+        sound_cases(data, task)

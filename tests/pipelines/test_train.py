@@ -1,6 +1,7 @@
 """Training runs on tiny phantoms: what they write, that a break leaves no trace, and what they refuse."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.errors import UserError
-from monai_nas.files import read_json
+from monai_nas.files import read_json, write_json
 from monai_nas.pipelines.train import train
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
@@ -90,6 +91,19 @@ def test_a_finished_run_is_left_alone(finished: Path, phantoms: Path, plan: Plan
     assert (finished / "run.json").stat().st_mtime_ns == before
 
 
+def test_the_cases_tell_whether_the_data_are_the_same(
+    finished: Path, phantoms: Path, plan: Plan, tmp_path: Path
+) -> None:
+    elsewhere = Path(shutil.copytree(phantoms, tmp_path / "hippocampus_data"))
+    before = (finished / "run.json").stat().st_mtime_ns
+    run_training(elsewhere, finished, plan)
+    assert (finished / "run.json").stat().st_mtime_ns == before
+    record = read_json(elsewhere / "dataset.json")
+    write_json(elsewhere / "dataset.json", {**record, "training": record["training"][1:]})
+    with pytest.raises(UserError, match=r"folds\.json: lists other cases or folds"):
+        run_training(elsewhere, finished, plan)
+
+
 def test_other_settings_are_not_continued(finished: Path, phantoms: Path, plan: Plan) -> None:
     with pytest.raises(UserError, match=r"settings\.json: this run was started with seed 3, now 4"):
         run_training(phantoms, finished, plan, seed=4)
@@ -139,6 +153,21 @@ def test_minutes_fix_the_schedule(phantoms: Path, plan: Plan, tmp_path: Path) ->
     schedule = read_json(tmp_path / "run" / "schedule.json")
     assert schedule["fixed_epochs"] >= 1 and schedule["search_epochs"] == 0
     assert read_json(tmp_path / "run" / "run.json")["epochs"] == schedule["fixed_epochs"]
+
+
+def test_unlabelled_scans_and_names_of_labels_do_not_matter(
+    finished: Path, phantoms: Path, plan: Plan, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(phantoms, tmp_path / phantoms.name))
+    shutil.rmtree(data / "imagesTs")
+    for label in sorted((data / "labelsTr").iterdir()):
+        label.rename(label.with_name(label.name.replace(".nii.gz", "_seg.nii.gz")))
+    record = read_json(data / "dataset.json")
+    for entry in record["training"]:
+        entry["label"] = entry["label"].replace(".nii.gz", "_seg.nii.gz")
+    write_json(data / "dataset.json", record)
+    run_training(data, tmp_path / "run", plan)
+    assert (tmp_path / "run" / "model.pt").read_bytes() == (finished / "model.pt").read_bytes()
 
 
 def test_the_architecture_is_written_down(finished: Path) -> None:

@@ -127,6 +127,9 @@ def test_intensity_follows_the_modality(tmp_path: Path) -> None:
     plan = make(tmp_path)
     assert [rule.kind for rule in plan.intensity] == ["ct", "mri"]
     assert plan.intensity[0].mean == 1 and plan.intensity[0].std > 0
+    named = dataclasses.replace(TASK, modalities=("Computed Tomography", "SPECT"))
+    plan = make_plan(named, measure_fingerprint([write_case(tmp_path, "c", (1, 2, 3))], named))
+    assert [rule.kind for rule in plan.intensity] == ["ct", "mri"]
 
 
 @pytest.mark.parametrize(

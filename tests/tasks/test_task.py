@@ -44,6 +44,15 @@ def test_own_dataset_json_is_enough_and_has_no_tolerance(tmp_path: Path) -> None
     assert (task.tolerance_mm, task.num_training, task.in_channels, task.num_classes) == (None, 18, 1, 2)
 
 
+def test_the_number_of_cases_may_be_text_or_absent(tmp_path: Path) -> None:
+    task = load_task(None, write(tmp_path / "text", numTraining="18", numTest="0"))
+    assert (task.num_training, task.num_test) == (18, 0)
+    listing = {key: value for key, value in OWN.items() if key not in ("numTraining", "numTest")}
+    (tmp_path / "dataset.json").write_text(json.dumps(listing | {"training": [{}] * 3, "test": ["a"]}))
+    task = load_task(None, tmp_path)
+    assert (task.num_training, task.num_test) == (3, 1)
+
+
 def test_msd_task_is_recognised_by_name_or_folder_and_labels(tmp_path: Path) -> None:
     spleen = {"name": "Spleen", "labels": {"0": "background", "1": "Spleen"}}
     assert load_task(None, write(tmp_path / "mine", **spleen)) is msd_task("Task09_Spleen")
@@ -71,6 +80,7 @@ def test_load_task_by_name_and_by_file(tmp_path: Path) -> None:
         ({"labels": {"0": "background"}}, "'labels' has 1 entry"),
         ({"modality": None}, "'modality' is None"),
         ({"numTraining": "many"}, "'numTraining' is 'many'"),
+        ({"numTraining": "-3"}, "'numTraining' is '-3'"),
     ],
 )
 def test_faulty_dataset_json_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
