@@ -1,7 +1,7 @@
 """Is this folder a sound dataset in the MSD's layout? One finding per problem, the file named."""
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from monai_nas.errors import UserError
 from monai_nas.tasks import Case, Image, SegTask, load_task, read_image, training_cases, unlabelled_cases
 from monai_nas.tasks.images import UnreadableImage
-from monai_nas.tasks.splits import IMAGE_ENDINGS, is_hidden
+from monai_nas.tasks.splits import IMAGE_ENDINGS, case_name, is_hidden
 
 AFFINE_TOLERANCE = 0.1  # voxels between the corners of image and label: headers are rounded differently
 OUTLIER_DEVIATIONS = 3.0  # robust standard deviations of the logarithm ...
@@ -21,7 +21,7 @@ OUTLIER_FACTOR = 1.5  # ... and at least this factor from the median: smaller di
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem of one file. Errors in what a training reads keep it from starting, warnings never do."""
+    """One problem of one file. Errors keep a dataset from being trained on, warnings do not."""
 
     severity: Literal["error", "warning"]
     file: str  # relative to the dataset's folder
@@ -50,8 +50,12 @@ def check_dataset(data: Path, task: SegTask | None = None) -> list[Finding]:
     spacings: dict[Path, tuple[float, float, float]] = {}
     for case in training:
         findings += _check_training_case(data, task, case, spacings)
+    for folder in sorted({case.image.parent for case in test}):
+        if not folder.is_dir():
+            findings.append(Finding("warning", _name(data, folder), "no such folder: its cases cannot be predicted"))
     for case in test:
-        findings += _check_scan(data, task, case.image, spacings)
+        if case.image.parent.is_dir():
+            findings += _check_scan(data, task, case.image, spacings)
     return findings + _check_spacings(data, spacings)
 
 
@@ -75,20 +79,36 @@ def _check_listing(data: Path, task: SegTask, training: Sequence[Case], test: Se
         for name, count in Counter(case.name for case in cases).items():
             if count > 1:
                 yield Finding("error", "dataset.json", f"lists {kind} case {name} {count} times: keep one entry")
-    yield from _check_unlisted(data, listed)
+    yield from _check_unlisted(data, training)
 
 
-def _check_unlisted(data: Path, listed: Sequence[Path]) -> Iterator[Finding]:
-    """Check for scans that dataset.json does not list: it alone says which files are a pair, so none of them lacks one.
+def _check_unlisted(data: Path, training: Sequence[Case]) -> Iterator[Finding]:
+    """Check for training files that dataset.json does not list.
 
-    Labels need not be named as their images are: what belongs to an unlisted file cannot be told.
+    One without a partner is an error where labels are named as their images are, as in the MSD; where dataset.json
+    names them otherwise, what belongs to an unlisted file cannot be told.
     """
-    known = {path.resolve() for path in listed}
-    for folder in (data / "imagesTr", data / "labelsTr"):
-        for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if file.name.lower().endswith(IMAGE_ENDINGS) and not is_hidden(file) and file.resolve() not in known:
-                message = "is not listed in dataset.json and will not be used: list it with its pair, or remove it"
-                yield Finding("warning", _name(data, file), message)
+    known = {path.resolve() for case in training for path in case.files}
+    images, labels = (_unlisted_in(data / folder, known) for folder in ("imagesTr", "labelsTr"))
+    named_alike = all(case.label is not None and case_name(case.label) == case.name for case in training)
+    for name in sorted({*images, *labels}):
+        if named_alike and name not in labels:
+            yield Finding("error", _name(data, images[name]), "has no label in labelsTr: add it, or remove the image")
+        elif named_alike and name not in images:
+            yield Finding("error", _name(data, labels[name]), "has no image in imagesTr: add it, or remove the label")
+        else:
+            for file in (files[name] for files in (images, labels) if name in files):
+                yield Finding("warning", _name(data, file), "is not listed in dataset.json and will not be used")
+
+
+def _unlisted_in(folder: Path, known: Container[Path]) -> dict[str, Path]:
+    """Return the image files of a folder that are not known, by case name, without hidden ones."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {
+        case_name(file): file
+        for file in files
+        if file.name.lower().endswith(IMAGE_ENDINGS) and not is_hidden(file) and file.resolve() not in known
+    }
 
 
 def _check_training_case(

@@ -159,24 +159,18 @@ def network_arguments(plan: Plan) -> dict[str, Any]:
 def sound_cases(data: Path, task: SegTask) -> list[Case]:
     """Return the labelled cases of a dataset after checking it.
 
-    Errors in what no training reads, the unlabelled scans, are logged like warnings: a copy without them is enough.
-
     Raises:
-        UserError: naming the first error and the count, when the checker finds any in dataset.json or the files of the
-            labelled cases.
+        UserError: naming the first error and the count, when the checker finds any.
     """
     findings = check_dataset(data, task)
-    cases = training_cases(data)
-    files = {path for case in cases for path in case.files}
-    needed = files | {path.parent for path in files} | {data / "dataset.json"}
-    errors = [finding for finding in findings if finding.severity == "error" and data / finding.file in needed]
+    errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         count = f"{len(errors)} errors in all" if len(errors) > 1 else "the only error"
         raise UserError(f"{data / errors[0].file}: {errors[0].message} ({count}; see `monai-nas check {data}`)")
     if findings:
         first = f"{findings[0].file}: {findings[0].message}"
         logger.warning("%s: %d warnings, the first: %s; see `monai-nas check`", data, len(findings), first)
-    return cases
+    return training_cases(data)
 
 
 def plan_for(plan: Plan | None, cases: Sequence[Case], task: SegTask) -> Plan:

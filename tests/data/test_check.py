@@ -17,7 +17,6 @@ from monai_nas.tasks import SegTask
 
 TASK = SegTask("Own", "", ("CT",), ("background", "organ", "tumour"), 4, 1, None, (1.0, 1.0, 1.0))
 IMAGE, LABEL = "imagesTr/own_002.nii.gz", "labelsTr/own_002.nii.gz"
-STRAY, STRAY_LABEL = "imagesTr/z.nii.gz", "labelsTr/z_seg.nii.gz"
 Fault = Callable[[Path], object]
 
 
@@ -100,6 +99,18 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
     ("no labels", lambda data: relist(data, lambda r: r.pop("labels")), "dataset.json", "'labels' is None"),
     ("empty list", lambda data: relist(data, lambda r: r.update(training=[])), "dataset.json", "no training cases"),
     ("twice", lambda data: relist(data, lambda r: r["training"].append(r["training"][0])), "dataset.json", "2 times"),
+    (
+        "stray image",
+        lambda data: shutil.copy(data / IMAGE, data / "imagesTr/z.nii.gz"),
+        "imagesTr/z.nii.gz",
+        "no label",
+    ),
+    (
+        "stray label",
+        lambda data: shutil.copy(data / LABEL, data / "labelsTr/z.nii.gz"),
+        "labelsTr/z.nii.gz",
+        "no image",
+    ),
     ("no folder", lambda data: shutil.rmtree(data / "imagesTr"), "imagesTr", "no such folder"),
 ]
 
@@ -117,8 +128,7 @@ WARNINGS: list[tuple[str, Fault, str, str]] = [
     ("background", lambda data: rewrite(data / LABEL, lambda a, f: (a * 0, f)), LABEL, "all background"),
     ("spacing", scale_both, IMAGE, "spacing"),
     ("count", lambda data: relist(data, lambda r: r.update(numTraining=9)), "dataset.json", "published are 9"),
-    ("unlisted image", lambda data: shutil.copy(data / IMAGE, data / STRAY), STRAY, "is not listed"),
-    ("unlisted label", lambda data: shutil.copy(data / LABEL, data / STRAY_LABEL), STRAY_LABEL, "is not listed"),
+    ("no test scans", lambda data: shutil.rmtree(data / "imagesTs"), "imagesTs", "cannot be predicted"),
 ]
 
 
@@ -146,6 +156,10 @@ def renamed(entry: dict[str, str]) -> dict[str, str]:
 def test_labels_need_not_be_named_as_their_images(data: Path) -> None:
     name_labels_apart(data)
     assert check_dataset(data) == []
+    shutil.copy(data / IMAGE, data / "imagesTr" / "z.nii.gz")  # whose label could have any name
+    (finding,) = check_dataset(data)
+    assert (finding.severity, finding.file) == ("warning", "imagesTr/z.nii.gz")
+    (data / "imagesTr" / "z.nii.gz").unlink()
     (data / "labelsTr" / "own_002_seg.nii.gz").unlink()
     (finding,) = check_dataset(data)
     assert (finding.severity, finding.file) == ("error", "labelsTr/own_002_seg.nii.gz")
