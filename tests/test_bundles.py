@@ -18,7 +18,7 @@ from monai_nas.inference import BundlePredictor
 from monai_nas.metrics.table import METRICS, ScoreTable
 from monai_nas.plans.plan import Plan
 from monai_nas.plans.published import committed_architecture, committed_plan
-from monai_nas.tasks import MSD_TASKS, SegTask
+from monai_nas.tasks import MSD_TASKS, SegTask, msd_task
 
 ROOT = Path(__file__).parents[1]
 PLANS = ROOT / "monai_nas" / "plans" / "msd"
@@ -66,9 +66,10 @@ def test_bundles_are_written_again(bundle: Path, again: Path) -> None:
         assert content(bundle / name) == content(again / bundle.name / name), f"{name}: {REMEDY}"
 
 
-def test_the_command_line_writes_the_same(tmp_path: Path) -> None:
-    out = tmp_path / "msd_task09_spleen"
-    parts = {"--task": "Task09_Spleen", "--plan": PLANS / "Task09_Spleen.json"}
+@pytest.mark.parametrize("name", ["Task05_Prostate", "Task09_Spleen"])  # two MR channels and thick slices; CT
+def test_the_command_line_writes_the_same(name: str, tmp_path: Path) -> None:
+    out = tmp_path / bundle_name(msd_task(name))
+    parts = {"--task": name, "--plan": PLANS / f"{name}.json"}
     parts |= {"--architecture": PLANS / "architecture.json", "--out": out}
     result = CliRunner().invoke(app, ["bundle", *(str(word) for pair in parts.items() for word in pair)])
     assert result.exit_code == 0, result.output

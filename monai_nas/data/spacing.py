@@ -1,4 +1,4 @@
-"""Whether a dataset's scans have the spacing that a plan was made for, told from their headers."""
+"""Whether a plan was made for a dataset's scans, told from the plan and from the scans' headers."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,20 @@ from monai_nas.tasks.images import Image
 
 logger = logging.getLogger(__name__)
 TOLERANCE = 0.1  # relative; scanners and rounding differ by less
+
+
+def warn_of_published_plan(num_cases: int) -> None:
+    """Warn in one line when a plan rests on published figures, which only stand in until there are data.
+
+    Args:
+        num_cases: scans that the plan was made from; 0 for published figures.
+    """
+    if not num_cases:
+        logger.warning(
+            "the plan (spacing, crop, intensities, patch) rests on published figures, not on your scans: make it anew "
+            "with `monai-nas plan --data DIR --out plan.json`, and the bundle with it: `monai-nas bundle --task T "
+            "--plan plan.json --architecture configs/inference.json --out NEW`"
+        )
 
 
 def warn_of_other_spacing(data: Sequence[Mapping[str, Any]], planned_mm: Sequence[float]) -> None:

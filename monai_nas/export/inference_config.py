@@ -4,6 +4,7 @@ from typing import Any
 
 from monai_nas.data.transforms import postprocessing, preprocessing
 from monai_nas.export.finished_run import FinishedRun
+from monai_nas.tasks.splits import IMAGE_ENDINGS
 
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 AMP = "$torch.cuda.is_available()"
@@ -17,10 +18,19 @@ MISSING_WEIGHTS = (
     ": no such file: train it with `python -m monai.bundle run --config_file configs/train.json --dataset_dir DIR"
     " --ckpt_dir models` in the bundle's folder, or from another folder pass --bundle_root"
 )
+# An asterisk leaves hidden files out. MONAI would end an inference of no image as if all were done.
+IMAGES = f"$sorted(p for p in glob.glob(glob.escape(@images_dir) + '/*') if p.lower().endswith({IMAGE_ENDINGS}))"
+REQUIRE_IMAGES = "$len(@datalist) > 0 or sys.exit('error: ' + @images_dir + @missing_images)"
+MISSING_IMAGES = (
+    f": no image ({', '.join(IMAGE_ENDINGS)}): put scans there, or name the folder above imagesTs with --dataset_dir"
+)
 
 
 def inference_config(run: FinishedRun) -> dict[str, Any]:
-    """Return the inference workflow: every imagesTs/*.nii.gz under dataset_dir becomes a label map in output_dir."""
+    """Return the inference workflow: every image in imagesTs under dataset_dir becomes a label map in output_dir.
+
+    Images are .nii.gz, .nii, .nrrd or .mha; label maps are .nii.gz.
+    """
     return {
         "imports": ["$import glob", "$import os", "$import sys"],
         "bundle_root": ".",
@@ -28,9 +38,11 @@ def inference_config(run: FinishedRun) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/eval'",
         "ckpt_path": "$@bundle_root + '/models/model.pt'",
         "missing_weights": MISSING_WEIGHTS,
+        "images_dir": "$os.path.join(@dataset_dir, 'imagesTs')",
+        "missing_images": MISSING_IMAGES,
         "device": DEVICE,
         "amp": AMP,
-        "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, 'imagesTs', '*.nii.gz')))",
+        "datalist": IMAGES,
         "network_def": dict(run.network_def),
         "network": "$@network_def.to(@device)",
         "preprocessing": compose(preprocessing(run.plan.task, run.plan, ("image",))),
@@ -62,7 +74,7 @@ def inference_config(run: FinishedRun) -> dict[str, Any]:
             "val_handlers": "@handlers",
             "amp": "@amp",
         },
-        "run": [REQUIRE_WEIGHTS, "$@evaluator.run()"],
+        "run": [REQUIRE_WEIGHTS, REQUIRE_IMAGES, "$@evaluator.run()"],
     }
 
 

@@ -10,6 +10,7 @@ from monai_nas.export.train_config import cache_rate
 from monai_nas.metrics.table import METRICS
 from monai_nas.plans.plan import Plan
 from monai_nas.plans.published import ARCHITECTURE_TASK
+from monai_nas.tasks.splits import IMAGE_ENDINGS
 from monai_nas.tasks.task import SegTask
 
 MSD_LICENSE = """\
@@ -79,10 +80,14 @@ torchrun --standalone --nproc_per_node=2 -m monai.bundle run \\
     --config_file "['configs/train.json','configs/multi_gpu_train.json']" --dataset_dir DIR
 ```
 
-From another folder, name the configuration's path and add `--bundle_root BUNDLE`. Inference reads
-`DIR/imagesTs/*.nii.gz` and writes to `eval/`; another list is given by `--datalist "['a.nii.gz']"`. Training writes
-to `runs/train/model.pt` and a search to `runs/search`, never over the weights in `models/`. With `monai_nas` alone:
-`monai-nas predict --bundle BUNDLE --images DIR --out OUT`, which also averages over mirrored copies.
+From another folder, name the configuration's path and add `--bundle_root BUNDLE`. Inference takes
+{formats} files in `DIR/imagesTs` and writes `.nii.gz` label maps to `eval/`; another list is given by
+`--datalist "['a.nii.gz']"`. Training writes to `runs/train/model.pt` and a search to `runs/search`, never over the
+weights in `models/`.
+
+`configs/inference.json` holds a whole volume for each class in memory. For large scans take
+`monai-nas predict --bundle BUNDLE --images DIR --out OUT`: it streams them in bounded memory, and also averages over
+mirrored copies.
 
 ## System Configuration
 
@@ -143,6 +148,7 @@ def model_card(run: FinishedRun, name: str) -> str:
         if plan.keep_largest
         else "",
         performance=_performance(run),
+        formats=_join(f"`{ending}`" for ending in IMAGE_ENDINGS),
         first_use=first_use(run, name),
         memory=plan.memory_bytes / 1024**3,
         cached=cache_rate(plan),

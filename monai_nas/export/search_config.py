@@ -11,6 +11,7 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
         "imports": [
             "$import pathlib",
             "$from monai_nas.compute import choose_compute",
+            "$from monai_nas.data.spacing import warn_of_published_plan",
             "$from monai_nas.pipelines.search_by_name import search_by_name",
             "$from monai_nas.plans.plan import Plan",
         ],
@@ -31,10 +32,11 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
         "device": None,
         "plan": run.plan.to_record(),
         "run": [
+            "$warn_of_published_plan(@plan::fingerprint::num_cases)",
             "$search_by_name(pathlib.Path(@dataset_dir), pathlib.Path(@output_dir), task=Plan.from_record(@plan).task,"
             " strategy=@strategy, plan=Plan.from_record(@plan), seed=@seed,"
             " minutes=@minutes if @epochs is None else None, epochs=@epochs, fold=@fold,"
             " compute=choose_compute(low_precision=@low_precision, device=@device), settle=@settle, preset=@preset,"
-            " budgets=@budgets, tolerance=@tolerance, num_candidates=@num_candidates)"
+            " budgets=@budgets, tolerance=@tolerance, num_candidates=@num_candidates)",
         ],
     }

@@ -15,6 +15,7 @@ SEED_EVERYTHING = "$monai.utils.set_determinism(seed=@seed)"
 IMPORTS = [
     "$import pathlib",
     "$from monai_nas.data.spacing import warn_of_other_spacing",
+    "$from monai_nas.data.spacing import warn_of_published_plan",
     "$from monai_nas.tasks.splits import make_folds",
     "$from monai_nas.tasks.splits import training_cases",
 ]
@@ -43,6 +44,7 @@ def train_config(run: FinishedRun) -> dict[str, Any]:
         "max_epochs": MAX_EPOCHS,
         "val_interval": VAL_INTERVAL,
         "cache_rate": cache_rate(run.plan),
+        "planned_cases": run.plan.fingerprint.num_cases,
         "planned_spacing_mm": list(run.plan.fingerprint.median_spacing_mm),
         "learning_rate": 0.001,
         "cases": "$training_cases(pathlib.Path(@dataset_dir))",
@@ -66,6 +68,7 @@ def train_config(run: FinishedRun) -> dict[str, Any]:
         "validate": _validate_section(run),
         "initialize": [SEED_EVERYTHING],
         "run": [
+            "$warn_of_published_plan(@planned_cases)",
             "$warn_of_other_spacing(@train::dataset::data, @planned_spacing_mm)",
             "$@train::trainer.run()",
         ],

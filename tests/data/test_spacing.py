@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from monai_nas.data.spacing import warn_of_other_spacing
+from monai_nas.data.spacing import warn_of_other_spacing, warn_of_published_plan
 
 
 def scan(path: Path, slice_mm: float) -> dict[str, str]:
@@ -34,3 +34,13 @@ def test_what_the_plan_expects_and_what_cannot_be_read_pass(tmp_path: Path, capl
     warn_of_other_spacing([scan(tmp_path / "a.nii.gz", 5.2), *others, {"image": ["a.nii", "b.nii"]}], (0.8, 0.7, 5.0))
     warn_of_other_spacing(others, (1.0, 1.0, 1.0))
     assert not caplog.records
+
+
+def test_a_plan_of_published_figures_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_published_plan(41)
+    assert not caplog.records
+    warn_of_published_plan(0)
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert record.levelno == logging.WARNING
+    assert "monai-nas plan --data" in message and "monai-nas bundle --task" in message and "\n" not in message

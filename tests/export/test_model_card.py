@@ -8,6 +8,7 @@ from monai_nas.export import load_run
 from monai_nas.export.model_card import data_license, model_card
 from monai_nas.metrics import CaseScores, ScoreTable
 from monai_nas.tasks import SegTask, msd_task
+from monai_nas.tasks.splits import IMAGE_ENDINGS
 
 SECTIONS = (
     "Model Overview, Authors, Tags, Model Description, Data, Preprocessing, Performance, Additional Usage Steps, "
@@ -42,6 +43,13 @@ def test_parameters_are_counted(finished_run: Path) -> None:
     run = load_run(finished_run)
     expected = sum(weight.numel() for weight in run.weights.values() if weight.is_floating_point())
     assert f"{expected:,} parameters" in model_card(run, "name")
+
+
+def test_large_scans_are_sent_to_what_streams_them(finished_run: Path) -> None:
+    usage = model_card(load_run(finished_run), "name").partition("## Additional Usage Steps")[2]
+    large = next(part for part in usage.split("\n\n") if "large scans" in part)
+    assert "`monai-nas predict --bundle BUNDLE" in large and "bounded memory" in large
+    assert all(f"`{ending}`" in usage for ending in IMAGE_ENDINGS)
 
 
 def test_data_license_claims_the_decathlons_terms_for_its_own_tasks_only() -> None:

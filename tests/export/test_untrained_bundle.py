@@ -75,6 +75,18 @@ def test_its_own_training_completes_it(untrained: Path, phantoms: Path) -> None:
     assert {path.name for path in (untrained / "eval").glob("*.nii.gz")} == images
 
 
+@pytest.mark.parametrize("stem", ["train", "search"])
+@pytest.mark.parametrize("num_cases", [0, 10])
+def test_what_rests_on_published_figures_says_so_before_it_works(
+    stem: str, num_cases: int, untrained: Path, phantoms: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = {"train": "planned_cases", "search": "plan::fingerprint::num_cases"}
+    steps = read_json(untrained / "configs" / f"{stem}.json")["run"]
+    run(untrained, phantoms, stem, **{ids[stem]: num_cases, "run": steps[:1]})
+    told = [record.levelname for record in caplog.records if "rests on published figures" in record.getMessage()]
+    assert told == ["WARNING"] * (num_cases == 0)
+
+
 @pytest.mark.parametrize("results", ["models", "runs"])
 def test_what_was_trained_in_it_is_not_overwritten(results: str, untrained: Path) -> None:
     (untrained / results).mkdir()
