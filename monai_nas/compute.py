@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,18 @@ class Compute:
         if isinstance(item, Tensor):
             spatial_dims = item.ndim - 2
         return item.to(device=self.device, memory_format=self.layout(spatial_dims))  # type: ignore[call-overload]
+
+    def place_batch(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Move "image" (B, C, *S), in the layout, and "label" (B, 1, *S) of a batch to the device.
+
+        From pinned memory, as loaders give it to a GPU, they are copied while the GPU still works on what is before.
+        """
+        image, label = batch["image"], batch["label"]
+        layout = self.layout(image.ndim - 2)
+        return (
+            image.to(device=self.device, memory_format=layout, non_blocking=True),
+            label.to(device=self.device, non_blocking=True),
+        )
 
 
 def choose_compute(low_precision: bool = True, device: str | None = None) -> Compute:

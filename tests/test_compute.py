@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +49,24 @@ def test_place_gives_the_layout() -> None:
     assert contiguous.layout(3) == contiguous.layout(2) == torch.contiguous_format
     weight = FLOAT32.place(nn.Conv3d(2, 3, 3)).weight
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_batch_is_placed_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's copies from pinned memory must not stop the process; here only what is asked of torch can be seen."""
+    batch = {"image": torch.rand(2, 3, 4, 5, 6), "label": torch.zeros(2, 1, 4, 5, 6, dtype=torch.uint8)}
+    asked: list[dict[str, Any]] = []
+    move: Any = torch.Tensor.to
+
+    def note(tensor: torch.Tensor, **kwargs: Any) -> Any:
+        asked.append(kwargs)
+        return move(tensor, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", note)
+    image, label = FLOAT32.place_batch(batch)
+    assert [kwargs["non_blocking"] for kwargs in asked] == [True, True]
+    assert {kwargs["device"] for kwargs in asked} == {FLOAT32.device}
+    assert torch.equal(image, batch["image"]) and image.is_contiguous(memory_format=torch.channels_last_3d)
+    assert label is batch["label"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults and tunes glibc")

@@ -141,7 +141,7 @@ def monai_training(setting: Setting, *, cell: type[Cell] = Cell, channels_last: 
                 parameter.requires_grad_(True)
             for parameter in frozen:
                 parameter.requires_grad_(False)
-            image, label = compute.place(batch["image"]), batch["label"].to(compute.device)
+            image, label = compute.place_batch(batch)
             optimizer.zero_grad()
             value = loss(network(image), label)
             value.backward()

@@ -35,8 +35,9 @@ def prediction_bytes(
     | finishing | 3 N, with the largest component 17 N | label maps; labelled components |
 
     Resampling and predicting also take a slab, 36 bytes for each of its ``SLAB_VALUES``, and ``KEPT_BYTES`` come on top
-    of all. No class adds a whole volume, but for volumes of up to ``TOGETHER_VOXELS`` voxels. On a GPU the band, the
-    patches and the slab lie in its memory.
+    of all. In a folder of scans the label map before is written at the same time, which takes 3 bytes for each of its
+    voxels more. No class adds a whole volume, but for volumes of up to ``TOGETHER_VOXELS`` voxels. On a GPU the band,
+    the patches and the slab lie in its memory.
     """
     voxels, resampled, patch = prod(file_shape), prod(grid_shape), prod(patch_size)
     window = SlidingWindowInferer(roi_size=tuple(patch_size))

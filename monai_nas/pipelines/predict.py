@@ -1,7 +1,10 @@
 """From a bundle and a folder of scans to a folder of label maps."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from rich.progress import track
 
 from monai_nas.compute import Compute
@@ -10,7 +13,7 @@ from monai_nas.pipelines.image_folder import images_by_case
 
 
 def predict_folder(bundle: Path, images: Path, out: Path, *, mirror: bool, compute: Compute) -> list[Path]:
-    """Segment every scan of a folder.
+    """Segment every scan of a folder; each label map is written while the next scan is segmented.
 
     Args:
         bundle: folder of a bundle with its weights.
@@ -30,9 +33,19 @@ def predict_folder(bundle: Path, images: Path, out: Path, *, mirror: bool, compu
     predictor = BundlePredictor(bundle, compute=compute)
     for image in track(cases.values(), "reading", transient=True):
         predictor.check(image)
-    written = []
-    for name, image in track(cases.items(), "predicting", transient=True):
-        path = out / f"{name}.nii.gz"
-        write_labels(predictor.predict(image, mirror=mirror), image, path)
-        written.append(path)
+    written: list[Path] = []
+    writing: Future[Path] | None = None  # the label map of the scan before, packed while the next one is segmented
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        for name, image in track(cases.items(), "predicting", transient=True):
+            labels = predictor.predict(image, mirror=mirror)
+            if writing is not None:
+                written.append(writing.result())
+            writing = writer.submit(_write, labels, image, out / f"{name}.nii.gz")
+    if writing is not None:
+        written.append(writing.result())
     return written
+
+
+def _write(labels: npt.NDArray[np.uint8], image: Path, path: Path) -> Path:
+    write_labels(labels, image, path)
+    return path

@@ -119,7 +119,7 @@ class Bilevel(DecidingStrategy):
 
     def _descend(self, optimizer: torch.optim.Optimizer, batch: Batch, selection: Selection) -> float:
         """Take one step of an optimiser down the loss of a selection on a batch; return the loss."""
-        image, label = self.compute.place(batch["image"]), batch["label"].to(self.compute.device)
+        image, label = self.compute.place_batch(batch)
         with self.compute.autocast():
             logits = self.supernet(image, selection)
         loss = self.loss(logits.float(), label)

@@ -83,8 +83,7 @@ class OneShot(SearchStrategy):
 
     def step(self, batch: SearchBatch) -> dict[str, float]:
         self.parts.train()
-        image = self.compute.place(batch.weight_batch["image"])
-        label = batch.weight_batch["label"].to(self.compute.device)
+        image, label = self.compute.place_batch(batch.weight_batch)
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, batch.step]))
         architecture = self.sample(self.supernet.space, rng)
         for group in self.optimizer.param_groups:

@@ -88,8 +88,7 @@ def make_trainer(
     network, optimizer, scaler = learners.network, learners.optimizer, learners.scaler
 
     def update(engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
-        image = compute.place(batch["image"])
-        label = batch["label"].to(compute.device)
+        image, label = compute.place_batch(batch)
         network.train()
         if config.falls_on_cosine:
             for group in optimizer.param_groups:

@@ -1,6 +1,7 @@
 """A folder of scans through a bundle as `monai-nas bundle` writes it."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from monai_nas.compute import choose_compute
 from monai_nas.data.synthetic import write_phantoms
 from monai_nas.errors import UserError
 from monai_nas.export.bundle import write_bundle
+from monai_nas.inference import BundlePredictor, write_labels
 from monai_nas.pipelines.predict import predict_folder
 from monai_nas.tasks import msd_task, read_image
 
@@ -40,6 +42,40 @@ def test_nothing_is_written_where_one_scan_is_damaged(bundle: Path, phantoms: Pa
     with pytest.raises(UserError, match=rf"{last.name}: unreadable"):
         predict_folder(bundle, images, tmp_path / "out", mirror=False, compute=COMPUTE)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_label_map_is_written_while_the_next_scan_is_segmented(
+    bundle: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmented, begun, waited = list[str](), threading.Event(), list[bool]()
+
+    def predict(self: BundlePredictor, image: Path, *, mirror: bool) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        segmented.append(image.name)
+        if len(segmented) == 2:
+            begun.set()
+        return np.full(read_image(image).shape, len(segmented), np.uint8)
+
+    def write(labels: np.ndarray[Any, np.dtype[np.uint8]], image: Path, path: Path) -> None:
+        waited.append(begun.wait(timeout=20))  # the first would wait in vain if the second scan had to wait for it
+        write_labels(labels, image, path)
+
+    monkeypatch.setattr(BundlePredictor, "predict", predict)
+    monkeypatch.setattr("monai_nas.pipelines.predict.write_labels", write)
+    written = predict_folder(bundle, phantoms / "imagesTs", tmp_path / "out", mirror=False, compute=COMPUTE)
+    assert waited == [True, True] and [path.name for path in written] == segmented
+    assert [int(read_image(path).array.max()) for path in written] == [1, 2]
+
+
+def test_a_label_map_that_cannot_be_written_stops_the_prediction(
+    bundle: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(labels: object, image: Path, path: Path) -> None:
+        raise UserError(f"{path}: cannot be written")
+
+    monkeypatch.setattr("monai_nas.pipelines.predict.write_labels", write)
+    first = sorted(path.name for path in (phantoms / "imagesTs").glob("[!.]*.nii.gz"))[0]
+    with pytest.raises(UserError, match=rf"{first}: cannot be written"):
+        predict_folder(bundle, phantoms / "imagesTs", tmp_path / "out", mirror=False, compute=COMPUTE)
 
 
 def write_turned(image: Any, axes: str, path: Path) -> None:
