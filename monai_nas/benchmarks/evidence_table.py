@@ -135,6 +135,7 @@ def _spread(values: Iterable[float | None]) -> dict[str, float | None]:
     return {
         "mean": statistics.fmean(known) if known else None,
         "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "max": max(known, default=None),
     }
 
 

@@ -65,8 +65,8 @@ def test_a_summary_of_two_pairs() -> None:
     assert scnas["dice_percent"]["sd"] == pytest.approx(5 / 2**0.5)  # of 75 and 80
     assert scnas["dice_percent"]["classes"]["Posterior"]["mean"] == pytest.approx(75)  # of 70 and 80
     assert scnas["nsd_percent"]["mean"] == pytest.approx(77.5)
-    assert scnas["memory_gib_peak_of_process"] == {"mean": 2.0, "sd": None}  # one of the two was not measured
-    assert scnas["million_parameters"] == {"mean": 3.0, "sd": 0.0}
+    assert scnas["memory_gib_peak_of_process"] == {"mean": 2.0, "sd": None, "max": 2.0}  # one was not measured
+    assert scnas["million_parameters"] == {"mean": 3.0, "sd": 0.0, "max": 3.0}
     assert scnas["search_minutes_asked"]["mean"] == 20 and scnas["train_minutes_taken"]["mean"] == 11
     assert summary["methods"]["dynunet"] is None
     assert summary["searches"]["same_operation"] == {"mean": 1.0, "by_pair": {"fold0_seed0, fold1_seed1": 1.0}}
@@ -86,7 +86,8 @@ def test_absent_classes_are_left_out() -> None:
     one, other = result([(nan, 0.8), (nan, nan)]), result([(nan, 0.6), (nan, 0.5)])
     summary = summarize({"a": {"p": one}, "b": {"p": other}}, [("a", "b")])
     classes = summary["methods"]["a"]["dice_percent"]["classes"]
-    assert classes["Anterior"] == {"mean": None, "sd": None} and classes["Posterior"]["mean"] == pytest.approx(80)
+    assert classes["Anterior"] == {"mean": None, "sd": None, "max": None}
+    assert classes["Posterior"]["mean"] == pytest.approx(80)
     dice = summary["differences"]["a_minus_b"]["dice_percent"]
     assert dice["cases"] == 1 and dice["share_of_cases_better"] == 1.0 and dice["interval_95"] is None
 
@@ -115,7 +116,7 @@ def test_the_page_shows_what_there_is(methods: tuple[str, ...], tmp_path: Path) 
     scores, cost, differences, search, *_, transferred, _ = (block.splitlines()[2:] for block in blocks)
     assert len(scores) == len(cost) == len(METHODS) and len(differences) == len(DIFFERENCES)
     assert scores[0] == "| scnas | 1 | 37.5 | - | 37.5 | - | 50 | 25 | 50 | 25 |"
-    assert cost[0] == "| scnas | 21 | 11 | 12 | 3 | 4 | 90 | 1 | 2 |"
+    assert cost[0] == "| scnas | 21 | 21 | 11 | 11 | 12 | 3 | 3 | 4 | 90 | 1 | 2 |"
     assert search[0] == "| Dice before the last phase | 0.1 |"
     shown = [row.split("|")[1].strip() for row in scores if "| - | - | - |" not in row]
     assert shown == list(methods)
