@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
 from monai_nas.files import make_folder, read_json, write_json
 from monai_nas.pipelines.budget_costs import cost_of_kind
-from monai_nas.pipelines.budget_search import BudgetSearch, write_pareto
+from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates, write_pareto
 from monai_nas.pipelines.judging import foreground_region
 from monai_nas.pipelines.one_shot_preset import one_shot_preset_named
 from monai_nas.pipelines.processes import first_alone, joined
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, sound_cases
-from monai_nas.pipelines.supernet_run import FILE, load_supernet, train_supernet
+from monai_nas.pipelines.supernet_run import FILE, load_supernet, space_of, train_supernet
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies.budget import UNITS, Budget
+from monai_nas.strategies.within_budget import check_reach
 from monai_nas.tasks.splits import Case, make_folds
 from monai_nas.tasks.task import SegTask
 
@@ -96,21 +97,38 @@ def search_within_budgets(
         "supernet": None if supernet is None else supernet.resolve().name,
     }
     folders = [out] if len(budgets) == 1 else [out / f"budget_{number}" for number in range(1, len(budgets) + 1)]
+    space = space_of(plan)
+    costs_of = {kind: cache(cost_of_kind(kind, plan, compute)) for kind in UNITS}
+
+    def check() -> None:
+        if not (out / "settings.json").exists():  # before a folder is made that other budgets could not use
+            for budget in budgets:
+                check_reach(space, costs_of[budget.kind], budget)
+
+    def draw() -> None:
+        for budget, folder in zip(budgets, folders, strict=True):
+            draw_candidates(folder, budget, space, costs_of[budget.kind], count=wanted, seed=seed)
+
     with joined(compute):
+        first_alone(check)
         first_alone(lambda: run.open(settings))
         first_alone(lambda: run.keep(plan, folds))
         if all((folder / "run.json").exists() for folder in folders):
             logger.info("%s: finished already", out)
             return
+        load = partial(load_supernet, plan=plan, values=values, seed=seed, compute=compute)
+        if supernet is not None:
+            searcher = load(supernet)
+        first_alone(draw)  # before a supernet is trained: in vain, where a budget has no network
         taught = load_cases(teachers, task, plan, progress=idist.get_rank() == 0)
-        source = out if supernet is None else supernet
-        if supernet is None and not (out / FILE).exists():
-            first_alone(
-                lambda: train_supernet(
-                    run, taught, plan, values, seed=seed, minutes=minutes, epochs=epochs, compute=compute
+        if supernet is None:
+            if not (out / FILE).exists():
+                first_alone(
+                    lambda: train_supernet(
+                        run, taught, plan, values, seed=seed, minutes=minutes, epochs=epochs, compute=compute
+                    )
                 )
-            )
-        searcher = load_supernet(source, plan, values, seed=seed, compute=compute)
+            searcher = load(out)
         regions = [foreground_region(item, plan) for item in load_cases(judges, task, plan)]
         rows = []
         for budget, folder in zip(budgets, folders, strict=True):
@@ -122,7 +140,6 @@ def search_within_budgets(
                 regions=regions,
                 plan=plan,
                 values=values,
-                num_candidates=wanted,
                 seed=seed,
                 compute=compute,
             ).run()

@@ -36,10 +36,7 @@ def sample_within(
     Raises:
         UserError: when the band is out of the space's reach, naming the reachable range.
     """
-    low, high = reach(space, cost_of)
-    reachable = f"networks of this grid take {budget.format(low)} to {budget.format(high)}"
-    if budget.limit < low or budget.low > high:
-        raise UserError(f"--budget {budget}: out of reach: {reachable}")
+    reachable = check_reach(space, cost_of, budget)
     estimate = CostEstimate(space, cost_of, rng)
     found: dict[Architecture, float] = {}
     stale = 0
@@ -56,6 +53,19 @@ def sample_within(
     if not found:
         raise UserError(f"--budget {budget}: none was found there, {reachable}: take another, or widen --tolerance")
     return found
+
+
+def check_reach(space: TopologySpace, cost_of: CostOf, budget: Budget) -> str:
+    """Return which costs the space's networks have, in words, after making sure that the budget is among them.
+
+    Raises:
+        UserError: when the budget is out of the space's reach, naming the reachable range.
+    """
+    low, high = reach(space, cost_of)
+    reachable = f"networks of this grid take {budget.format(low)} to {budget.format(high)}"
+    if budget.limit < low or budget.low > high:
+        raise UserError(f"--budget {budget}: out of reach: {reachable}")
+    return reachable
 
 
 def walk(

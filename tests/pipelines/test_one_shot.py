@@ -145,6 +145,25 @@ def test_a_budget_out_of_reach_names_the_reach(phantoms: Path, finished: Path, t
         run(phantoms, tmp_path / "run", None, supernet=finished, budgets=[parse_budget("parameters=1", 0.05)])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_budget_out_of_reach_is_refused_before_a_supernet_is_trained(
+    phantoms: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    monkeypatch.setattr(module, "train_supernet", None)  # would be called
+    budgets = [SMALL, parse_budget("parameters=1T", 0.05)][::order]
+    with pytest.raises(UserError, match="parameters=1T: out of reach: networks of this grid take"):
+        run(phantoms, tmp_path / "run", plan, budgets=budgets)
+    assert not (tmp_path / "run").exists(), "the same --out can be used for another budget"
+
+
+def test_a_band_without_a_network_is_found_before_a_supernet_is_trained(
+    phantoms: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "train_supernet", None)  # would be called
+    with pytest.raises(UserError, match=r"none was found there.*widen --tolerance"):
+        run(phantoms, tmp_path / "run", plan, budgets=[SMALL, parse_budget("parameters=30001", 1e-9)])
+
+
 def test_without_a_supernet_one_has_to_be_trained(phantoms: Path, plan: Plan, finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"supernet\.pt: no such file"):
         run(phantoms, tmp_path / "run", None, supernet=finished / "budget_1", budgets=[SMALL])
