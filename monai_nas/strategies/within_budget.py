@@ -1,13 +1,14 @@
 """Sample architectures of a grid whose cost lies within a budget, by walks of mutations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
-from monai_nas.spaces.topology import TopologySpace, decision_name, paths
+from monai_nas.spaces.topology import Path, TopologySpace, decision_name, paths
 from monai_nas.strategies.budget import Budget
 
 FITTED = 96  # architectures whose cost is taken to fit the estimate: three for each of its terms
@@ -87,22 +88,37 @@ def walk(
 def reach(space: TopologySpace, cost_of: CostOf) -> tuple[float, float]:
     """Return the least and the greatest cost of the space's networks.
 
-    The greatest is that of all paths with the dearest operation. The least is looked for among the networks that stay
-    at one level, with one operation all along; a network that changes level now and then is dearer by the resampling.
+    The least is looked for among the networks that stay at one level, with one operation all along; a network that
+    changes level now and then is dearer by the resampling. The greatest is that of :func:`dearest`.
     """
-    moves = paths(space.num_levels)
+    nothing = {decision.name: "zero" for decision in space.decisions}
     straight = [
         {decision_name(block, level, level): operation for block in range(space.num_blocks)}
         for level in range(space.num_levels)
         for operation in space.operations
     ]
-    full = [
-        {decision_name(block, *move): operation for block in range(space.num_blocks) for move in moves}
-        for operation in space.operations
-    ]
-    nothing = {decision.name: "zero" for decision in space.decisions}
-    costs = [[cost_of(space.create(nothing | choices)) for choices in group] for group in (straight, full)]
-    return min(costs[0]), max(costs[1])
+    return min(cost_of(space.create(nothing | choices)) for choices in straight), dearest(space, cost_of)
+
+
+def dearest(space: TopologySpace, cost_of: CostOf) -> float:
+    """Return the greatest cost of a network with all paths, whose blocks are alike.
+
+    It starts from the dearest operation everywhere, and gives a path another one wherever that costs more: training
+    memory is greatest with skip connections on some of the paths that change level, among convolutions.
+    """
+
+    def cost(operations: Mapping[Path, str]) -> float:
+        everywhere = product(range(space.num_blocks), space.paths)
+        return cost_of(space.create({decision_name(block, *path): operations[path] for block, path in everywhere}))
+
+    operations = max((dict.fromkeys(space.paths, operation) for operation in space.operations), key=cost)
+    greatest, before = cost(operations), 0.0
+    while greatest > before:
+        before = greatest
+        for path, operation in product(space.paths, space.operations):
+            if operation != operations[path] and (changed := cost(operations | {path: operation})) > greatest:
+                greatest, operations = changed, operations | {path: operation}
+    return greatest
 
 
 class CostEstimate:

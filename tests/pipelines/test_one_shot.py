@@ -20,7 +20,9 @@ from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS, grid_plan, pap
 from monai_nas.pipelines.supernet_run import space_of
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.spaces import TopologySpace
 from monai_nas.strategies.budget import parse_budget
+from monai_nas.strategies.within_budget import reach
 from monai_nas.tasks.splits import training_cases
 from monai_nas.tasks.task import load_task
 
@@ -183,6 +185,17 @@ def test_more_paths_cost_more(plan: Plan, kind: str) -> None:
     full = space.create(dict.fromkeys(names, "conv_3x3x3"))
     straight = space.create(dict.fromkeys(names, "zero") | {name: "identity" for name in names if name.endswith("0-0")})
     assert cost(full) > cost(straight) > 0
+
+
+@pytest.mark.slow
+def test_the_reach_of_training_memory_is_that_of_all_networks(plan: Plan) -> None:
+    """The dearest network of this grid is none with one operation everywhere."""
+    space = TopologySpace(num_blocks=1, num_levels=2)
+    cost = cost_of_kind("train_memory", dataclasses.replace(plan, width=8, patch_size=(32, 32, 32)), COMPUTE)
+    costs = {architecture: cost(architecture) for architecture in space.enumerate()}
+    assert reach(space, costs.__getitem__) == (min(costs.values()), max(costs.values()))
+    uniform = [space.create({one.name: name for one in space.decisions}) for name in space.operations]
+    assert max(costs[architecture] for architecture in uniform) < max(costs.values())
 
 
 def test_plans_of_grids(plan: Plan) -> None:

@@ -55,6 +55,22 @@ def test_out_of_reach_names_the_reach() -> None:
             sample(limit)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_reach_is_that_of_all_architectures(seed: int) -> None:
+    """Each path has its own dearest operation, as in training memory."""
+    small = TopologySpace(num_blocks=2, num_levels=2)
+    prices = np.random.default_rng(seed).uniform(1.0, 10.0, (len(small.paths), 2))
+    prices[[path[0] != path[1] for path in small.paths]] += 10.0  # changing level is dear
+    prices[[path == (0, 0) for path in small.paths]] = [3.0, 0.5]
+
+    def cost_of(architecture: Architecture) -> float:
+        return float((small.matrix(architecture) * prices).sum() ** 1.1)
+
+    costs = [cost_of(architecture) for architecture in small.enumerate()]
+    assert len(costs) == small.count()
+    assert reach(small, cost_of) == pytest.approx((min(costs), max(costs)))
+
+
 def bent_cost_of(paths: int, conv: int) -> float:
     return float((paths - conv + 10 * conv + 5) ** 1.2)
 
