@@ -166,6 +166,11 @@ def test_a_band_without_a_network_is_found_before_a_supernet_is_trained(
         run(phantoms, tmp_path / "run", plan, budgets=[SMALL, parse_budget("parameters=30001", 1e-9)])
 
 
+def test_a_budget_that_differs_in_its_last_digit_is_another(phantoms: Path, plan: Plan, finished: Path) -> None:
+    with pytest.raises(UserError, match="started with budgets"):
+        run(phantoms, finished, plan, budgets=[SMALL, parse_budget("parameters=30001", 0.2)])
+
+
 def test_without_a_supernet_one_has_to_be_trained(phantoms: Path, plan: Plan, finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"supernet\.pt: no such file"):
         run(phantoms, tmp_path / "run", None, supernet=finished / "budget_1", budgets=[SMALL])
