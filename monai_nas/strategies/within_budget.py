@@ -1,5 +1,6 @@
 """Sample architectures of a grid whose cost lies within a budget, by walks of mutations."""
 
+import logging
 from collections.abc import Callable, Mapping
 from itertools import product
 
@@ -10,6 +11,8 @@ from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.spaces.topology import Path, TopologySpace, decision_name, paths
 from monai_nas.strategies.budget import Budget
+
+logger = logging.getLogger(__name__)
 
 FITTED = 96  # architectures whose cost is taken to fit the estimate: three for each of its terms
 WALK_STEPS = 400  # mutations of one walk; from one end of the 12 x 10 grid to the other takes fewer
@@ -53,6 +56,13 @@ def sample_within(
             stale = 0
     if not found:
         raise UserError(f"--budget {budget}: none was found there, {reachable}: take another, or widen --tolerance")
+    if len(found) < count:
+        logger.warning(
+            "--budget %s: %d networks found, %d asked for: all that walks reach; widen --tolerance for more",
+            budget,
+            len(found),
+            count,
+        )
     return found
 
 

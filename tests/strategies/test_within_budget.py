@@ -75,12 +75,20 @@ def bent_cost_of(paths: int, conv: int) -> float:
     return float((paths - conv + 10 * conv + 5) ** 1.2)
 
 
-def test_a_band_with_few_members_gives_those() -> None:
+def test_a_band_with_few_members_gives_those_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     tiny = TopologySpace(num_blocks=1, num_levels=2)
     budget = Budget("parameters", 1.0, 0.5)
     found = sample_within(tiny, tiny.alive, budget, count=9, rng=np.random.default_rng(0))
     assert 0 < len(found) <= sum(tiny.alive(architecture) == 1 for architecture in tiny.enumerate()) == 8
     assert set(found.values()) == {1}
+    assert [record.getMessage().partition(": all")[0] for record in caplog.records] == [
+        f"--budget parameters=1: {len(found)} networks found, 9 asked for"
+    ]
+
+
+def test_as_many_as_asked_for_need_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    sample(200.0)
+    assert not caplog.records
 
 
 def test_the_estimate_of_a_linear_cost_is_exact() -> None:
