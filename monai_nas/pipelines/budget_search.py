@@ -1,13 +1,10 @@
 """Choose the best network within a budget, with the weights of a trained supernet (hypersegnas.txt, 3.2)."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine
 
@@ -33,7 +30,7 @@ Items = Sequence[dict[str, Any]]
 
 
 def draw_candidates(
-    folder: Path, budget: Budget, space: TopologySpace, cost_of: CostOf, *, count: int, seed: int
+    folder: Path, budget: Budget, space: TopologySpace, cost_of: CostOf, basis: str, *, count: int, seed: int
 ) -> None:
     """Write candidates.json, unless it is there: architectures within the budget, and what they cost.
 
@@ -42,6 +39,7 @@ def draw_candidates(
         budget: of the networks.
         space: of the supernet; its weights are not needed.
         cost_of: the cost that the budget limits.
+        basis: what it is counted for, in words.
         count: how many, at most.
         seed: of the draws.
 
@@ -52,7 +50,7 @@ def draw_candidates(
     if file.exists():
         return
     rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
-    found = sample_within(space, cost_of, budget, count=count, rng=rng)
+    found = sample_within(space, cost_of, budget, count=count, rng=rng, basis=basis)
     make_folder(folder)
     write_json(file, {"costs": list(found.values()), "architectures": [one.to_record() for one in found]})
 
@@ -197,14 +195,3 @@ class BudgetSearch:
         write_atomic(self.folder / "model.pt", (finalist / "model.pt").read_bytes())
         if not (self.folder / "history.csv").exists():  # of several budgets; else it is the supernet's
             write_atomic(self.folder / "history.csv", (finalist / "history.csv").read_bytes())
-
-
-def write_pareto(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one line a budget: what was asked, what it costs, and how good it is."""
-    if idist.get_rank() > 0:
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(file, text.getvalue())

@@ -8,13 +8,13 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
-from monai_nas.files import make_folder, read_json, write_json
-from monai_nas.pipelines.budget_costs import cost_of_kind
-from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates, write_pareto
+from monai_nas.files import read_json
+from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
+from monai_nas.pipelines.budget_result import finish, write_pareto
+from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates
 from monai_nas.pipelines.judging import foreground_region
 from monai_nas.pipelines.one_shot_preset import one_shot_preset_named
 from monai_nas.pipelines.processes import first_alone, joined
@@ -103,11 +103,12 @@ def search_within_budgets(
     def check() -> None:
         if not (out / "settings.json").exists():  # before a folder is made that other budgets could not use
             for budget in budgets:
-                check_reach(space, costs_of[budget.kind], budget)
+                check_reach(space, costs_of[budget.kind], budget, basis_of_kind(budget.kind, plan, compute))
 
     def draw() -> None:
         for budget, folder in zip(budgets, folders, strict=True):
-            draw_candidates(folder, budget, space, costs_of[budget.kind], count=wanted, seed=seed)
+            basis = basis_of_kind(budget.kind, plan, compute)
+            draw_candidates(folder, budget, space, costs_of[budget.kind], basis, count=wanted, seed=seed)
 
     with joined(compute):
         first_alone(check)
@@ -143,18 +144,10 @@ def search_within_budgets(
                 seed=seed,
                 compute=compute,
             ).run()
-            costs = all_costs(folder, plan, compute)
-            facts = {
-                key: settings[key] for key in ("verb", "strategy", "preset", "seed", "minutes", "epochs", "fold")
-            } | {
-                "task": task.name,
-                "num_parameters": round(costs["parameters"]),
-                **facts,
-                "costs": costs,
-            }
-            rows.append({key: facts[key] for key in ("budget", "cost", "dice_inherited", "dice_fine_tuned")} | costs)
-            first_alone(partial(finish, folder, out, facts, compute))
-        write_pareto(out / "pareto.csv", rows)
+            kept = ("verb", "strategy", "preset", "seed", "minutes", "epochs", "fold")
+            facts = {key: settings[key] for key in kept} | {"task": task.name, **facts}
+            rows.append(first_alone(partial(finish, folder, out, budget, facts, plan, compute)) or {})
+        first_alone(lambda: write_pareto(out / "pareto.csv", rows))
 
 
 def split_for_ranking(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
@@ -180,18 +173,3 @@ def plan_of_supernet(supernet: Path, plan: Plan | None, folds: dict[str, Any]) -
     if read_json(supernet / "folds.json") != folds:
         raise UserError(f"{supernet / 'folds.json'}: other cases or another --fold: give those of the supernet's run")
     return trained
-
-
-def all_costs(folder: Path, plan: Plan, compute: Compute) -> dict[str, float]:
-    """Return what the network that was chosen costs, by every kind of budget."""
-    architecture = Architecture.load(folder / "architecture.json")
-    return {kind: cost_of_kind(kind, plan, compute)(architecture) for kind in UNITS}
-
-
-def finish(folder: Path, out: Path, facts: dict[str, Any], compute: Compute) -> None:
-    """Close the RUN of one budget: give it the plan and the folds, then run.json."""
-    make_folder(folder)
-    for name in ("plan.json", "folds.json"):
-        if folder != out:
-            write_json(folder / name, read_json(out / name))
-    RunFolder(folder).finish(facts, compute)

@@ -47,17 +47,22 @@ class Budget:
         return self.low <= cost <= self.limit
 
     def format(self, cost: float) -> str:
-        """Return a cost of this kind with a unit, to three digits, "1.93 GB"."""
-        units = UNITS[self.kind]
-        fitting = [unit for unit, size in units.items() if size <= cost] or [min(units, key=lambda unit: units[unit])]
-        unit = max(fitting, key=lambda name: units[name])
-        return f"{decimal(float(f'{cost / units[unit]:.3g}'))} {shown(unit)}".strip()
+        """Return a cost of this kind as :func:`cost_text`."""
+        return cost_text(self.kind, cost)
 
     def __str__(self) -> str:
         """Return the shortest text that :func:`parse_budget` reads as this very budget: equal texts, equal budgets."""
         units = UNITS[self.kind]
-        texts = [f"{decimal(self.limit / size)}{shown(unit)}" for unit, size in reversed(units.items())]
+        texts = [f"{decimal(self.limit / size)}{shown(unit)}" for unit, size in reversed([*units.items()])]
         return f"{self.kind}={min((text for text in texts if amount(text, units) == self.limit), key=len)}"
+
+
+def cost_text(kind: str, cost: float) -> str:
+    """Return a cost with a unit, to three digits, "1.93 GB"."""
+    units = UNITS[kind]
+    fitting = [unit for unit, size in units.items() if size <= cost] or [min(units, key=lambda unit: units[unit])]
+    unit = max(fitting, key=lambda name: units[name])
+    return f"{decimal(float(f'{cost / units[unit]:.3g}'))} {shown(unit)}".strip()
 
 
 def decimal(value: float) -> str:

@@ -22,7 +22,7 @@ CostOf = Callable[[Architecture], float]
 
 
 def sample_within(
-    space: TopologySpace, cost_of: CostOf, budget: Budget, *, count: int, rng: np.random.Generator
+    space: TopologySpace, cost_of: CostOf, budget: Budget, *, count: int, rng: np.random.Generator, basis: str = ""
 ) -> dict[Architecture, float]:
     """Return distinct architectures, in canonical form, with costs in [budget.low, budget.limit].
 
@@ -36,11 +36,12 @@ def sample_within(
         budget: the band.
         count: how many are wanted; fewer come only where the band holds no more that walks can find.
         rng: of the draws.
+        basis: what the costs are counted for, in the words of messages; nothing where they hold for any.
 
     Raises:
         UserError: when the band is out of the space's reach, naming the reachable range.
     """
-    reachable = check_reach(space, cost_of, budget)
+    reachable = check_reach(space, cost_of, budget, basis)
     estimate = CostEstimate(space, cost_of, rng)
     found: dict[Architecture, float] = {}
     stale = 0
@@ -66,14 +67,20 @@ def sample_within(
     return found
 
 
-def check_reach(space: TopologySpace, cost_of: CostOf, budget: Budget) -> str:
+def check_reach(space: TopologySpace, cost_of: CostOf, budget: Budget, basis: str) -> str:
     """Return which costs the space's networks have, in words, after making sure that the budget is among them.
+
+    Args:
+        space: of the networks.
+        cost_of: the cost that the budget limits.
+        budget: the band.
+        basis: what the costs are counted for, in words, or nothing.
 
     Raises:
         UserError: when the budget is out of the space's reach, naming the reachable range.
     """
     low, high = reach(space, cost_of)
-    reachable = f"networks of this grid take {budget.format(low)} to {budget.format(high)}"
+    reachable = f"networks of this grid take {budget.format(low)} to {budget.format(high)} {basis}".rstrip()
     if budget.limit < low or budget.low > high:
         raise UserError(f"--budget {budget}: out of reach: {reachable}")
     return reachable
