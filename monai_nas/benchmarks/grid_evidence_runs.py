@@ -9,8 +9,8 @@ import numpy as np
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.grid_evidence_study import FOLD, SEED, GridStudy, Record
 from monai_nas.files import read_json, write_json
-from monai_nas.pipelines.budget_costs import cost_of_kind
-from monai_nas.pipelines.budget_search import BudgetSearch
+from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
+from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates
 from monai_nas.pipelines.one_shot_preset import OneShotPreset
 from monai_nas.pipelines.run_folder import RunFolder
 from monai_nas.pipelines.supernet_run import FILE, space_of, train_supernet
@@ -132,8 +132,12 @@ def train_drawn(study: GridStudy, name: str, index: int, seed: int) -> Record:
 
 def choose(study: GridStudy) -> Record:
     """Choose a network within the budget, in the annealed supernet."""
+    folder, budget = study.runs / "chosen" / "search", study.budget()
+    cost_of = cost_of_kind(budget.kind, study.plan, study.compute)
+    basis = basis_of_kind(budget.kind, study.plan, study.compute)
+    draw_candidates(folder, budget, space_of(study.plan), cost_of, basis, count=study.settings.candidates, seed=SEED)
     facts = _search(study, "chosen/search", values=study.values, regions=study.regions).run()
-    architecture = read_json(study.runs / "chosen" / "search" / "architecture.json")
+    architecture = read_json(folder / "architecture.json")
     return {"seed": SEED, **facts, "architecture": architecture}
 
 
@@ -209,7 +213,6 @@ def _search(study: GridStudy, name: str, values: OneShotPreset, regions: list[Re
         regions=regions,
         plan=study.plan,
         values=values,
-        num_candidates=study.settings.candidates,
         seed=SEED,
         compute=study.compute,
     )

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
 from monai_nas.files import read_json
 
 COMMAND = "python -m monai_nas.benchmarks.training_memory"
+UNMEASURED = f"not measured on such a device: run `{COMMAND}` there"
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,31 @@ def memory_text(
     Raises:
         UserError: when the calibration is of another device or precision.
     """
-    device, dtype = compute.device.type, str(compute.dtype).removeprefix("torch.")
-    text = (
-        f"{_gigabytes(live_bytes)} of tensors (patch {'x'.join(map(str, size))}, batch {batch_size}, {dtype}, {device})"
-    )
+    device, dtype = compute.device.type, _name(compute.dtype)
+    text = f"{_gigabytes(live_bytes)} of tensors {basis_text(size, batch_size, compute)}"
     if calibration is None:
-        return text if device == "cpu" else f"estimate: {text}; not measured on such a device: run `{COMMAND}` there"
+        return text if device == "cpu" else f"estimate: {text}; {UNMEASURED}"
     if (calibration.device, calibration.dtype) != (device, dtype):
         raise UserError(
             f"calibration of {calibration.device} in {calibration.dtype}, needed is {device} in {dtype}: "
             f"run `{COMMAND}` on it"
         )
     return f"{text}, about {_gigabytes(calibration.taken(live_bytes))} with scratch memory"
+
+
+def basis_text(size: Sequence[int], batch_size: int, compute: Compute) -> str:
+    """Return what a cost is counted for, "(patch 96x64x32, batch 2, bfloat16, cpu)".
+
+    Args:
+        size: of the patch, voxels.
+        batch_size: patches at once.
+        compute: device and number format.
+    """
+    return f"(patch {'x'.join(map(str, size))}, batch {batch_size}, {_name(compute.dtype)}, {compute.device.type})"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _gigabytes(value: float) -> str:

@@ -1,13 +1,10 @@
 """Choose the best network within a budget, with the weights of a trained supernet (hypersegnas.txt, 3.2)."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine
 
@@ -15,7 +12,7 @@ from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.transforms import build
 from monai_nas.files import load_weights, make_folder, read_json, save_tensors, write_atomic, write_json
-from monai_nas.pipelines.budget_costs import cost_of_kind
+from monai_nas.pipelines.budget_costs import CostOf
 from monai_nas.pipelines.epochs import run_epochs
 from monai_nas.pipelines.judging import regions_dice
 from monai_nas.pipelines.one_shot_preset import OneShotPreset
@@ -23,6 +20,7 @@ from monai_nas.pipelines.processes import evaluate_all, first_alone
 from monai_nas.pipelines.run_folder import RunFolder
 from monai_nas.pipelines.train import trainer_from
 from monai_nas.plans.plan import Plan
+from monai_nas.spaces import TopologySpace
 from monai_nas.strategies import CoarseToFine, OneShot, ScoredTrial, Trial
 from monai_nas.strategies.budget import Budget
 from monai_nas.strategies.within_budget import sample_within
@@ -31,19 +29,45 @@ from monai_nas.training import Learners, Schedule, TrainerConfig
 Items = Sequence[dict[str, Any]]
 
 
+def draw_candidates(
+    folder: Path, budget: Budget, space: TopologySpace, cost_of: CostOf, basis: str, *, count: int, seed: int
+) -> None:
+    """Write candidates.json, unless it is there: architectures within the budget, and what they cost.
+
+    Args:
+        folder: of the search; it is made.
+        budget: of the networks.
+        space: of the supernet; its weights are not needed.
+        cost_of: the cost that the budget limits.
+        basis: what it is counted for, in words.
+        count: how many, at most.
+        seed: of the draws.
+
+    Raises:
+        UserError: when no network of the space is within the budget.
+    """
+    file = folder / "candidates.json"
+    if file.exists():
+        return
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
+    found = sample_within(space, cost_of, budget, count=count, rng=rng, basis=basis)
+    make_folder(folder)
+    write_json(file, {"costs": list(found.values()), "architectures": [one.to_record() for one in found]})
+
+
 class BudgetSearch:
     """The search of one network in a folder of its own; what a kill interrupts is continued by the same call.
 
     Args:
-        folder: gets candidates.json, ranking.json, finalists/, and at the end the files of a RUN.
+        folder: has the candidates.json of :func:`draw_candidates`; gets ranking.json, finalists/, and at the end the
+            files of a RUN.
         budget: of the network.
         searcher: the trained supernet.
         learn: preprocessed cases that finalists are fine-tuned on.
         regions: of the cases that candidates are judged by, which taught the supernet nothing.
         plan: of the grid.
         values: how much is tried, and how finalists are trained.
-        num_candidates: to rank.
-        seed: of the draws of candidates, and of fine-tuning.
+        seed: of fine-tuning.
         compute: where and in which number format.
     """
 
@@ -57,7 +81,6 @@ class BudgetSearch:
         regions: Items,
         plan: Plan,
         values: OneShotPreset,
-        num_candidates: int,
         seed: int,
         compute: Compute,
     ) -> None:
@@ -68,13 +91,11 @@ class BudgetSearch:
         self.regions = regions
         self.plan = plan
         self.values = values
-        self.num_candidates = num_candidates
         self.seed = seed
         self.compute = compute
 
     def run(self) -> dict[str, Any]:
         """Search, write architecture.json, network.json, model.pt and history.csv, and return what run.json tells."""
-        first_alone(self._draw_candidates)
         record = read_json(self.folder / "candidates.json")
         candidates = [Architecture.from_record(one) for one in record["architectures"]]
         search = CoarseToFine(candidates, num_finalists=self.values.num_finalists, steps=self.values.fine_tuning_steps)
@@ -96,22 +117,6 @@ class BudgetSearch:
             "dice_inherited_best": ranking[0],
             "dice_inherited_median": float(np.median(ranking)),
         }
-
-    def _draw_candidates(self) -> None:
-        """Sample architectures within the budget and write them down."""
-        file = self.folder / "candidates.json"
-        if file.exists():
-            return
-        found = sample_within(
-            self.searcher.supernet.space,
-            cost_of_kind(self.budget.kind, self.plan, self.compute),
-            self.budget,
-            count=self.num_candidates,
-            rng=np.random.default_rng(np.random.SeedSequence([self.seed, 5])),
-        )
-        record = {"costs": list(found.values()), "architectures": [one.to_record() for one in found]}
-        make_folder(self.folder)
-        write_json(file, record)
 
     def _known(self, candidates: Sequence[Architecture]) -> list[ScoredTrial]:
         """Return the scores that ranking.json holds."""
@@ -190,14 +195,3 @@ class BudgetSearch:
         write_atomic(self.folder / "model.pt", (finalist / "model.pt").read_bytes())
         if not (self.folder / "history.csv").exists():  # of several budgets; else it is the supernet's
             write_atomic(self.folder / "history.csv", (finalist / "history.csv").read_bytes())
-
-
-def write_pareto(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one line a budget: what was asked, what it costs, and how good it is."""
-    if idist.get_rank() > 0:
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(file, text.getvalue())

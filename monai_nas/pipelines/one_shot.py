@@ -2,26 +2,27 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 
-from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
-from monai_nas.files import make_folder, read_json, write_json
-from monai_nas.pipelines.budget_costs import cost_of_kind
-from monai_nas.pipelines.budget_search import BudgetSearch, write_pareto
+from monai_nas.files import read_json
+from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
+from monai_nas.pipelines.budget_result import finish, write_pareto
+from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates
 from monai_nas.pipelines.judging import foreground_region
 from monai_nas.pipelines.one_shot_preset import one_shot_preset_named
 from monai_nas.pipelines.processes import first_alone, joined
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, sound_cases
-from monai_nas.pipelines.supernet_run import FILE, load_supernet, train_supernet
+from monai_nas.pipelines.supernet_run import FILE, load_supernet, space_of, train_supernet
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies.budget import UNITS, Budget
+from monai_nas.strategies.within_budget import check_reach
 from monai_nas.tasks.splits import Case, make_folds
 from monai_nas.tasks.task import SegTask
 
@@ -96,21 +97,39 @@ def search_within_budgets(
         "supernet": None if supernet is None else supernet.resolve().name,
     }
     folders = [out] if len(budgets) == 1 else [out / f"budget_{number}" for number in range(1, len(budgets) + 1)]
+    space = space_of(plan)
+    costs_of = {kind: cache(cost_of_kind(kind, plan, compute)) for kind in UNITS}
+
+    def check() -> None:
+        if not (out / "settings.json").exists():  # before a folder is made that other budgets could not use
+            for budget in budgets:
+                check_reach(space, costs_of[budget.kind], budget, basis_of_kind(budget.kind, plan, compute))
+
+    def draw() -> None:
+        for budget, folder in zip(budgets, folders, strict=True):
+            basis = basis_of_kind(budget.kind, plan, compute)
+            draw_candidates(folder, budget, space, costs_of[budget.kind], basis, count=wanted, seed=seed)
+
     with joined(compute):
+        first_alone(check)
         first_alone(lambda: run.open(settings))
         first_alone(lambda: run.keep(plan, folds))
         if all((folder / "run.json").exists() for folder in folders):
             logger.info("%s: finished already", out)
             return
+        load = partial(load_supernet, plan=plan, values=values, seed=seed, compute=compute)
+        if supernet is not None:
+            searcher = load(supernet)
+        first_alone(draw)  # before a supernet is trained: in vain, where a budget has no network
         taught = load_cases(teachers, task, plan, progress=idist.get_rank() == 0)
-        source = out if supernet is None else supernet
-        if supernet is None and not (out / FILE).exists():
-            first_alone(
-                lambda: train_supernet(
-                    run, taught, plan, values, seed=seed, minutes=minutes, epochs=epochs, compute=compute
+        if supernet is None:
+            if not (out / FILE).exists():
+                first_alone(
+                    lambda: train_supernet(
+                        run, taught, plan, values, seed=seed, minutes=minutes, epochs=epochs, compute=compute
+                    )
                 )
-            )
-        searcher = load_supernet(source, plan, values, seed=seed, compute=compute)
+            searcher = load(out)
         regions = [foreground_region(item, plan) for item in load_cases(judges, task, plan)]
         rows = []
         for budget, folder in zip(budgets, folders, strict=True):
@@ -122,22 +141,13 @@ def search_within_budgets(
                 regions=regions,
                 plan=plan,
                 values=values,
-                num_candidates=wanted,
                 seed=seed,
                 compute=compute,
             ).run()
-            costs = all_costs(folder, plan, compute)
-            facts = {
-                key: settings[key] for key in ("verb", "strategy", "preset", "seed", "minutes", "epochs", "fold")
-            } | {
-                "task": task.name,
-                "num_parameters": round(costs["parameters"]),
-                **facts,
-                "costs": costs,
-            }
-            rows.append({key: facts[key] for key in ("budget", "cost", "dice_inherited", "dice_fine_tuned")} | costs)
-            first_alone(partial(finish, folder, out, facts, compute))
-        write_pareto(out / "pareto.csv", rows)
+            kept = ("verb", "strategy", "preset", "seed", "minutes", "epochs", "fold")
+            facts = {key: settings[key] for key in kept} | {"task": task.name, **facts}
+            rows.append(first_alone(partial(finish, folder, out, budget, facts, plan, compute)) or {})
+        first_alone(lambda: write_pareto(out / "pareto.csv", rows))
 
 
 def split_for_ranking(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
@@ -163,18 +173,3 @@ def plan_of_supernet(supernet: Path, plan: Plan | None, folds: dict[str, Any]) -
     if read_json(supernet / "folds.json") != folds:
         raise UserError(f"{supernet / 'folds.json'}: other cases or another --fold: give those of the supernet's run")
     return trained
-
-
-def all_costs(folder: Path, plan: Plan, compute: Compute) -> dict[str, float]:
-    """Return what the network that was chosen costs, by every kind of budget."""
-    architecture = Architecture.load(folder / "architecture.json")
-    return {kind: cost_of_kind(kind, plan, compute)(architecture) for kind in UNITS}
-
-
-def finish(folder: Path, out: Path, facts: dict[str, Any], compute: Compute) -> None:
-    """Close the RUN of one budget: give it the plan and the folds, then run.json."""
-    make_folder(folder)
-    for name in ("plan.json", "folds.json"):
-        if folder != out:
-            write_json(folder / name, read_json(out / name))
-    RunFolder(folder).finish(facts, compute)

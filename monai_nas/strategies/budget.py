@@ -1,9 +1,12 @@
 """What a network may cost: `train_memory=2GB`, `flops=50G`, `parameters=2M`, `latency=80ms`."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+import numpy as np
 
 from monai_nas.errors import UserError
 
@@ -44,15 +47,39 @@ class Budget:
         return self.low <= cost <= self.limit
 
     def format(self, cost: float) -> str:
-        """Return a cost of this kind with a unit, "1.93 GB"."""
-        units = UNITS[self.kind]
-        fitting = [unit for unit, size in units.items() if size <= cost] or [min(units, key=lambda unit: units[unit])]
-        unit = max(fitting, key=lambda name: units[name])
-        text = f"{cost / units[unit]:.3g}"
-        return f"{text} {unit.lower() if units is _SECONDS else unit}".strip()
+        """Return a cost of this kind as :func:`cost_text`."""
+        return cost_text(self.kind, cost)
 
     def __str__(self) -> str:
-        return f"{self.kind}={self.format(self.limit).replace(' ', '')}"
+        """Return the shortest text that :func:`parse_budget` reads as this very budget: equal texts, equal budgets."""
+        units = UNITS[self.kind]
+        texts = [f"{decimal(self.limit / size)}{shown(unit)}" for unit, size in reversed([*units.items()])]
+        return f"{self.kind}={min((text for text in texts if amount(text, units) == self.limit), key=len)}"
+
+
+def cost_text(kind: str, cost: float) -> str:
+    """Return a cost with a unit, to three digits, "1.93 GB"."""
+    units = UNITS[kind]
+    fitting = [unit for unit, size in units.items() if size <= cost] or [min(units, key=lambda unit: units[unit])]
+    unit = max(fitting, key=lambda name: units[name])
+    return f"{decimal(float(f'{cost / units[unit]:.3g}'))} {shown(unit)}".strip()
+
+
+def decimal(value: float) -> str:
+    """Return the shortest decimal number that stands for just this value, without an exponent."""
+    return np.format_float_positional(value, trim="-")
+
+
+def shown(unit: str) -> str:
+    """Return a unit as it is written: seconds in small letters."""
+    return unit.lower() if unit in _SECONDS else unit
+
+
+def amount(text: str, units: Mapping[str, float]) -> float:
+    """Return what a number with a unit comes to, "1.5 GiB"; 0 for what is none."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    number, unit = match.groups() if match else ("0", "")
+    return float(number) * units.get(unit.upper().replace("IB", "B"), 0.0)
 
 
 def parse_budget(text: str, tolerance: float) -> Budget:
@@ -67,13 +94,11 @@ def parse_budget(text: str, tolerance: float) -> Budget:
     Raises:
         UserError: for an unknown kind, or an amount that is none of its units.
     """
-    kind, _, amount = text.partition("=")
+    kind, _, wanted = text.partition("=")
     if kind not in UNITS:
         raise UserError(f"--budget {text}: {kind!r} is unknown, use one of {', '.join(UNITS)}, as in train_memory=2GB")
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", amount)
-    number, unit = match.groups() if match else ("0", "")
-    limit = float(number) * UNITS[kind].get(unit.upper().replace("IB", "B"), 0.0)
-    if limit <= 0.0:
+    limit = amount(wanted, UNITS[kind])
+    if not 0.0 < limit < math.inf:
         units = ", ".join(name or "no unit" for name in UNITS[kind])
         raise UserError(f"--budget {text}: write {kind}=NUMBER with a unit of {units}")
     return Budget(kind, limit, tolerance)

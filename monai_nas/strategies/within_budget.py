@@ -1,14 +1,18 @@
 """Sample architectures of a grid whose cost lies within a budget, by walks of mutations."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
-from monai_nas.spaces.topology import TopologySpace, decision_name, paths
+from monai_nas.spaces.topology import Path, TopologySpace, decision_name, paths
 from monai_nas.strategies.budget import Budget
+
+logger = logging.getLogger(__name__)
 
 FITTED = 96  # architectures whose cost is taken to fit the estimate: three for each of its terms
 WALK_STEPS = 400  # mutations of one walk; from one end of the 12 x 10 grid to the other takes fewer
@@ -18,7 +22,7 @@ CostOf = Callable[[Architecture], float]
 
 
 def sample_within(
-    space: TopologySpace, cost_of: CostOf, budget: Budget, *, count: int, rng: np.random.Generator
+    space: TopologySpace, cost_of: CostOf, budget: Budget, *, count: int, rng: np.random.Generator, basis: str = ""
 ) -> dict[Architecture, float]:
     """Return distinct architectures, in canonical form, with costs in [budget.low, budget.limit].
 
@@ -32,14 +36,12 @@ def sample_within(
         budget: the band.
         count: how many are wanted; fewer come only where the band holds no more that walks can find.
         rng: of the draws.
+        basis: what the costs are counted for, in the words of messages; nothing where they hold for any.
 
     Raises:
         UserError: when the band is out of the space's reach, naming the reachable range.
     """
-    low, high = reach(space, cost_of)
-    reachable = f"networks of this grid take {budget.format(low)} to {budget.format(high)}"
-    if budget.limit < low or budget.low > high:
-        raise UserError(f"--budget {budget}: out of reach: {reachable}")
+    reachable = check_reach(space, cost_of, budget, basis)
     estimate = CostEstimate(space, cost_of, rng)
     found: dict[Architecture, float] = {}
     stale = 0
@@ -55,7 +57,33 @@ def sample_within(
             stale = 0
     if not found:
         raise UserError(f"--budget {budget}: none was found there, {reachable}: take another, or widen --tolerance")
+    if len(found) < count:
+        logger.warning(
+            "--budget %s: %d networks found, %d asked for: all that walks reach; widen --tolerance for more",
+            budget,
+            len(found),
+            count,
+        )
     return found
+
+
+def check_reach(space: TopologySpace, cost_of: CostOf, budget: Budget, basis: str) -> str:
+    """Return which costs the space's networks have, in words, after making sure that the budget is among them.
+
+    Args:
+        space: of the networks.
+        cost_of: the cost that the budget limits.
+        budget: the band.
+        basis: what the costs are counted for, in words, or nothing.
+
+    Raises:
+        UserError: when the budget is out of the space's reach, naming the reachable range.
+    """
+    low, high = reach(space, cost_of)
+    reachable = f"networks of this grid take {budget.format(low)} to {budget.format(high)} {basis}".rstrip()
+    if budget.limit < low or budget.low > high:
+        raise UserError(f"--budget {budget}: out of reach: {reachable}")
+    return reachable
 
 
 def walk(
@@ -77,22 +105,37 @@ def walk(
 def reach(space: TopologySpace, cost_of: CostOf) -> tuple[float, float]:
     """Return the least and the greatest cost of the space's networks.
 
-    The greatest is that of all paths with the dearest operation. The least is looked for among the networks that stay
-    at one level, with one operation all along; a network that changes level now and then is dearer by the resampling.
+    The least is looked for among the networks that stay at one level, with one operation all along; a network that
+    changes level now and then is dearer by the resampling. The greatest is that of :func:`dearest`.
     """
-    moves = paths(space.num_levels)
+    nothing = {decision.name: "zero" for decision in space.decisions}
     straight = [
         {decision_name(block, level, level): operation for block in range(space.num_blocks)}
         for level in range(space.num_levels)
         for operation in space.operations
     ]
-    full = [
-        {decision_name(block, *move): operation for block in range(space.num_blocks) for move in moves}
-        for operation in space.operations
-    ]
-    nothing = {decision.name: "zero" for decision in space.decisions}
-    costs = [[cost_of(space.create(nothing | choices)) for choices in group] for group in (straight, full)]
-    return min(costs[0]), max(costs[1])
+    return min(cost_of(space.create(nothing | choices)) for choices in straight), dearest(space, cost_of)
+
+
+def dearest(space: TopologySpace, cost_of: CostOf) -> float:
+    """Return the greatest cost of a network with all paths, whose blocks are alike.
+
+    It starts from the dearest operation everywhere, and gives a path another one wherever that costs more: training
+    memory is greatest with skip connections on some of the paths that change level, among convolutions.
+    """
+
+    def cost(operations: Mapping[Path, str]) -> float:
+        everywhere = product(range(space.num_blocks), space.paths)
+        return cost_of(space.create({decision_name(block, *path): operations[path] for block, path in everywhere}))
+
+    operations = max((dict.fromkeys(space.paths, operation) for operation in space.operations), key=cost)
+    greatest, before = cost(operations), 0.0
+    while greatest > before:
+        before = greatest
+        for path, operation in product(space.paths, space.operations):
+            if operation != operations[path] and (changed := cost(operations | {path: operation})) > greatest:
+                greatest, operations = changed, operations | {path: operation}
+    return greatest
 
 
 class CostEstimate:

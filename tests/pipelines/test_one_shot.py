@@ -2,25 +2,30 @@
 
 import csv
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.errors import UserError
 from monai_nas.files import load_tensors, read_json
 from monai_nas.networks import build_network
+from monai_nas.pipelines import budget_costs
 from monai_nas.pipelines import one_shot as module
-from monai_nas.pipelines.budget_costs import cost_of_kind
+from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
 from monai_nas.pipelines.budget_search import BudgetSearch
 from monai_nas.pipelines.one_shot import search_within_budgets, split_for_ranking
 from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS, grid_plan, paper_grid_plan
 from monai_nas.pipelines.supernet_run import space_of
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.spaces import TopologySpace
 from monai_nas.strategies.budget import parse_budget
+from monai_nas.strategies.within_budget import reach
 from monai_nas.tasks.splits import training_cases
 from monai_nas.tasks.task import load_task
 
@@ -87,6 +92,9 @@ def test_each_budget_has_a_run_that_a_bundle_can_be_made_of(finished: Path, plan
     rows = list(csv.DictReader((finished / "pareto.csv").read_text().splitlines()))
     assert [row["budget"] for row in rows] == [str(SMALL), str(LARGE)]
     assert float(rows[0]["flops"]) > 0 and float(rows[0]["latency"]) > 0
+    for row in rows:
+        assert row["train_memory_in_words"].endswith("GB of tensors (patch 16x16x16, batch 2, float32, cpu)")
+        assert float(row["parameters"]) == float(row["cost"])
 
 
 def test_the_chosen_is_the_best_of_the_fine_tuned(finished: Path) -> None:
@@ -145,6 +153,69 @@ def test_a_budget_out_of_reach_names_the_reach(phantoms: Path, finished: Path, t
         run(phantoms, tmp_path / "run", None, supernet=finished, budgets=[parse_budget("parameters=1", 0.05)])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_budget_out_of_reach_is_refused_before_a_supernet_is_trained(
+    phantoms: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    monkeypatch.setattr(module, "train_supernet", None)  # would be called
+    budgets = [SMALL, parse_budget("parameters=1T", 0.05)][::order]
+    with pytest.raises(UserError, match="parameters=1T: out of reach: networks of this grid take"):
+        run(phantoms, tmp_path / "run", plan, budgets=budgets)
+    assert not (tmp_path / "run").exists(), "the same --out can be used for another budget"
+
+
+def test_a_band_without_a_network_is_found_before_a_supernet_is_trained(
+    phantoms: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "train_supernet", None)  # would be called
+    with pytest.raises(UserError, match=r"none was found there.*widen --tolerance"):
+        run(phantoms, tmp_path / "run", plan, budgets=[SMALL, parse_budget("parameters=30001", 1e-9)])
+
+
+def test_a_memory_out_of_reach_names_patch_batch_and_number_format(
+    phantoms: Path, finished: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=r"out of reach.* to .* MB of tensors \(patch 16x16x16, batch 2, float32, cpu\)$"
+    ):
+        run(phantoms, tmp_path / "run", None, supernet=finished, budgets=[parse_budget("train_memory=1KB", 0.05)])
+
+
+def test_the_costs_of_the_chosen_network_are_told(
+    phantoms: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    (out / "budget_1" / "run.json").unlink()
+    with caplog.at_level("INFO"):
+        run(phantoms, out, None)
+    (line,) = (text for text in caplog.messages if "budget_1: the network for parameters=12K has train_memory" in text)
+    assert "MB of tensors (patch 16x16x16, batch 2, float32, cpu); inference_memory" in line
+    assert "; parameters 1" in line and line.endswith("ms (patch 16x16x16, batch 1, float32, cpu)")
+
+
+def test_only_the_first_process_measures(
+    phantoms: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others would take the processor from it while it measures time."""
+    out = shutil.copytree(finished, tmp_path / "run")
+    (out / "budget_1" / "run.json").unlink()
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    monkeypatch.setattr(budget_costs, "seconds_of_pass", None)  # would be called
+    run(phantoms, out, None)
+    assert not (out / "budget_1" / "run.json").exists(), "only the first process writes"
+
+
+def test_memory_of_a_gpu_is_called_an_estimate(plan: Plan) -> None:
+    gpu = dataclasses.replace(COMPUTE, device=torch.device("cuda"))
+    assert "float32, cuda), an estimate, not measured" in basis_of_kind("inference_memory", plan, gpu)
+    assert "estimate" not in basis_of_kind("latency", plan, gpu)
+
+
+def test_a_budget_that_differs_in_its_last_digit_is_another(phantoms: Path, plan: Plan, finished: Path) -> None:
+    with pytest.raises(UserError, match="started with budgets"):
+        run(phantoms, finished, plan, budgets=[SMALL, parse_budget("parameters=30001", 0.2)])
+
+
 def test_without_a_supernet_one_has_to_be_trained(phantoms: Path, plan: Plan, finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"supernet\.pt: no such file"):
         run(phantoms, tmp_path / "run", None, supernet=finished / "budget_1", budgets=[SMALL])
@@ -164,6 +235,17 @@ def test_more_paths_cost_more(plan: Plan, kind: str) -> None:
     full = space.create(dict.fromkeys(names, "conv_3x3x3"))
     straight = space.create(dict.fromkeys(names, "zero") | {name: "identity" for name in names if name.endswith("0-0")})
     assert cost(full) > cost(straight) > 0
+
+
+@pytest.mark.slow
+def test_the_reach_of_training_memory_is_that_of_all_networks(plan: Plan) -> None:
+    """The dearest network of this grid is none with one operation everywhere."""
+    space = TopologySpace(num_blocks=1, num_levels=2)
+    cost = cost_of_kind("train_memory", dataclasses.replace(plan, width=8, patch_size=(32, 32, 32)), COMPUTE)
+    costs = {architecture: cost(architecture) for architecture in space.enumerate()}
+    assert reach(space, costs.__getitem__) == (min(costs.values()), max(costs.values()))
+    uniform = [space.create({one.name: name for one in space.decisions}) for name in space.operations]
+    assert max(costs[architecture] for architecture in uniform) < max(costs.values())
 
 
 def test_plans_of_grids(plan: Plan) -> None:

@@ -55,16 +55,40 @@ def test_out_of_reach_names_the_reach() -> None:
             sample(limit)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_reach_is_that_of_all_architectures(seed: int) -> None:
+    """Each path has its own dearest operation, as in training memory."""
+    small = TopologySpace(num_blocks=2, num_levels=2)
+    prices = np.random.default_rng(seed).uniform(1.0, 10.0, (len(small.paths), 2))
+    prices[[path[0] != path[1] for path in small.paths]] += 10.0  # changing level is dear
+    prices[[path == (0, 0) for path in small.paths]] = [3.0, 0.5]
+
+    def cost_of(architecture: Architecture) -> float:
+        return float((small.matrix(architecture) * prices).sum() ** 1.1)
+
+    costs = [cost_of(architecture) for architecture in small.enumerate()]
+    assert len(costs) == small.count()
+    assert reach(small, cost_of) == pytest.approx((min(costs), max(costs)))
+
+
 def bent_cost_of(paths: int, conv: int) -> float:
     return float((paths - conv + 10 * conv + 5) ** 1.2)
 
 
-def test_a_band_with_few_members_gives_those() -> None:
+def test_a_band_with_few_members_gives_those_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     tiny = TopologySpace(num_blocks=1, num_levels=2)
     budget = Budget("parameters", 1.0, 0.5)
     found = sample_within(tiny, tiny.alive, budget, count=9, rng=np.random.default_rng(0))
     assert 0 < len(found) <= sum(tiny.alive(architecture) == 1 for architecture in tiny.enumerate()) == 8
     assert set(found.values()) == {1}
+    assert [record.getMessage().partition(": all")[0] for record in caplog.records] == [
+        f"--budget parameters=1: {len(found)} networks found, 9 asked for"
+    ]
+
+
+def test_as_many_as_asked_for_need_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    sample(200.0)
+    assert not caplog.records
 
 
 def test_the_estimate_of_a_linear_cost_is_exact() -> None:
