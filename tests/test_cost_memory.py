@@ -15,7 +15,9 @@ from monai_nas.cost import Calibration, LiveBytes, inference_memory, memory_text
 from monai_nas.errors import UserError
 from monai_nas.files import write_json
 from monai_nas.networks import build_network
-from monai_nas.spaces import CellUNetSpace
+from monai_nas.pipelines.one_shot_preset import grid_plan
+from monai_nas.plans.published import committed_plan
+from monai_nas.spaces import CellUNetSpace, DintsSpace, TopologySpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
 from monai_nas.supernets import CellUNetSupernet, sample_two_operations
 from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
@@ -160,6 +162,24 @@ def measured_training(network: nn.Module, in_channels: int, size: tuple[int, ...
 
 ARCHITECTURES = [CellUNetSpace(num_nodes=2).sample(np.random.default_rng(seed)) for seed in (0, 1)]
 ARCHITECTURES.append(Architecture.create("res_unet", {}, {}))
+
+
+GRID_STRIDES = grid_plan(committed_plan("Task04_Hippocampus")).strides
+GRID_SIZE = (48, 16, 32)  # 3 voxels of the first axis at the coarsest level
+SPACES = (TopologySpace(num_blocks=3), DintsSpace(num_blocks=3))
+GRIDS = [space.sample(np.random.default_rng(seed)) for space in SPACES for seed in (0, 1)]
+
+
+@pytest.mark.parametrize("architecture", GRIDS, ids=["topology_0", "topology_1", "dints_0", "dints_1"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_predicted_training_of_grids_is_the_measured(architecture: Architecture, dtype: torch.dtype) -> None:
+    """Exact in 16 bits, too, without batch norms; with the strides of the grid that Task04 is searched on."""
+    compute = compute_in(dtype)
+    torch.manual_seed(0)
+    strides = [list(stride) for stride in GRID_STRIDES]
+    network = compute.place(build_network(architecture, in_channels=1, out_channels=3, width=4, strides=strides))
+    predicted = training_memory(network, 1, GRID_SIZE, 2, compute=compute)
+    assert predicted == measured_training(network, 1, GRID_SIZE, compute)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=["random_0", "random_1", "res_unet"])

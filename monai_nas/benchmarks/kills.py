@@ -32,7 +32,7 @@ from monai_nas.plans.plan import make_plan
 from monai_nas.tasks.msd import msd_task
 from monai_nas.tasks.splits import training_cases
 
-CHECKPOINT_SECONDS = "0"  # a checkpoint each epoch, so that some kills come while one is written
+CHECKPOINT_SECONDS = "0"  # a checkpoint each step, so that some kills come while one is written
 MAY_DIFFER = ("minutes_of_last_part", "environment")  # of run.json
 NUM_PHANTOMS = 10
 EPOCHS = 20

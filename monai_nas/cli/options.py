@@ -36,7 +36,11 @@ Minutes = Annotated[
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the cases, instead of --minutes.")]
 Preset = Annotated[
     str,
-    typer.Option("--preset", help="cpu: minutes or hours on what you have; paper: the values of the SCNAS paper."),
+    typer.Option(
+        "--preset",
+        help="cpu: minutes or hours on what you have; paper: the values of the SCNAS paper, with --plan all but its "
+        "plan's: patch, batch, strides, width, intensities.",
+    ),
 ]
 Float32 = Annotated[bool, typer.Option("--float32", help="Compute in 32 bits, also where 16 are faster.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; by default CUDA where there is one.")]

@@ -10,9 +10,6 @@ from monai_nas.cli.options import (
     Device,
     Epochs,
     Float32,
-    Minutes,
-    PlanFile,
-    Preset,
     RunOut,
     Seed,
     Task,
@@ -28,11 +25,32 @@ def search(
     out: RunOut,
     strategy: Annotated[str, typer.Option("--strategy", help="How the architecture is chosen.")] = "scnas",
     task: Task = None,
-    plan: PlanFile = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan",
+            help="Plan to follow as it is, with its patch, batch and strides; by default made from the data, by the "
+            "rule of --strategy and --preset.",
+        ),
+    ] = None,
     seed: Seed = 0,
-    minutes: Minutes = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            help="Time to take; by default 30, with --strategy hypersegnas 60. With --preset paper the default is 400 "
+            "epochs, with hypersegnas 180000 steps.",
+        ),
+    ] = None,
     epochs: Epochs = None,
-    preset: Preset = "cpu",
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            help="cpu: minutes or hours on what you have; paper: the values of the strategy's paper, SCNAS or "
+            "HyperSegNAS, with --plan all but its plan's: patch, batch, strides, width, intensities.",
+        ),
+    ] = "cpu",
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Keep this fold out of the search.")] = None,
     budget: Annotated[
         list[str] | None,

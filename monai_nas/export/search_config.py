@@ -6,7 +6,13 @@ from monai_nas.export.finished_run import FinishedRun
 
 
 def search_config(run: FinishedRun) -> dict[str, Any]:
-    """Return the search workflow: it writes a RUN folder to output_dir and leaves the bundle as it is."""
+    """Return the search workflow: it writes a RUN folder to output_dir and leaves the bundle as it is.
+
+    Plan and budget are those of one strategy and one preset. Where another is named, both fall away as on the command
+    line: the plan is made from the data, by that strategy's rule, and a budget has to be given where one is needed.
+    """
+    strategy, preset = run.facts.get("strategy") or "scnas", run.facts.get("preset") or "cpu"
+    own = f"@strategy == {strategy!r}"
     return {
         "imports": [
             "$import pathlib",
@@ -18,23 +24,24 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/runs/search'",
-        "strategy": run.facts.get("strategy") or "scnas",
+        "strategy": strategy,
         "seed": run.facts.get("seed", 0),
-        "minutes": 30.0,
+        "minutes": None,
         "epochs": None,
         "fold": run.facts.get("fold"),
         "settle": None,
-        "budgets": [run.facts["budget"]] if "budget" in run.facts else [],
+        "budgets": f"${[run.facts['budget']]} if {own} else []" if "budget" in run.facts else [],
         "tolerance": run.facts.get("tolerance", 0.05),
         "num_candidates": None,
-        "preset": run.facts.get("preset") or "cpu",
+        "preset": preset,
         "low_precision": True,
         "device": None,
         "plan": run.plan.to_record(),
+        "search_plan": f"$Plan.from_record(@plan) if {own} and @preset == {preset!r} else None",
         "run": [
             "$warn_of_published_plan(@plan::fingerprint::num_cases)",
             "$search_by_name(pathlib.Path(@dataset_dir), pathlib.Path(@output_dir), task=Plan.from_record(@plan).task,"
-            " strategy=@strategy, plan=Plan.from_record(@plan), seed=@seed,"
+            " strategy=@strategy, plan=@search_plan, seed=@seed,"
             " minutes=@minutes if @epochs is None else None, epochs=@epochs, fold=@fold,"
             " compute=choose_compute(low_precision=@low_precision, device=@device), settle=@settle, preset=@preset,"
             " budgets=@budgets, tolerance=@tolerance, num_candidates=@num_candidates)",

@@ -24,7 +24,7 @@ from monai_nas.spaces import TopologySpace
 from monai_nas.strategies import CoarseToFine, OneShot, ScoredTrial, Trial
 from monai_nas.strategies.budget import Budget
 from monai_nas.strategies.within_budget import sample_within
-from monai_nas.training import Learners, Schedule, TrainerConfig
+from monai_nas.training import Learners, Schedule, TrainerConfig, longest_epoch
 
 Items = Sequence[dict[str, Any]]
 
@@ -158,14 +158,13 @@ class BudgetSearch:
         if (run.path / "model.pt").exists():
             load_weights(learners.network, run.path / "model.pt")
             return learners.network
-        num_epochs = math.ceil(trial.steps * self.plan.batch_size / len(self.learn))
-        epoch_length = math.ceil(trial.steps / num_epochs)
-        schedule = Schedule(epoch_length, 0, num_epochs)
+        epoch_length = longest_epoch(trial.steps, math.ceil(len(self.learn) / self.plan.batch_size))
+        schedule = Schedule(epoch_length, 0, trial.steps // epoch_length)
         transform = build(self.values.patches(self.plan.task, self.plan))
 
-        def start(epoch: int) -> tuple[Engine, Callable[[], object]]:
+        def start(step: int) -> tuple[Engine, Callable[[], object]]:
             trainer = trainer_from(
-                epoch,
+                step,
                 learners,
                 self.learn,
                 transform,

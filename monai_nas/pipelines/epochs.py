@@ -46,30 +46,32 @@ def run_epochs(
     *,
     title: str,
 ) -> float:
-    """Run the epochs after the last checkpoint, or all; return how many minutes that took.
+    """Run the steps after the last checkpoint, or all; return how many minutes that took.
 
     Args:
         run: holds the checkpoint and gets history.csv and tensorboard.
         schedule: the length of the run.
         learner: is brought to the state of the checkpoint.
-        start: called with the number of finished epochs; returns an engine whose state the learner holds, and what runs
+        start: called with the number of finished steps; returns an engine whose state the learner holds, and what runs
             it on the batches that are left.
         title: of the progress bar.
     """
-    checkpoint, epoch = run.checkpoint(), 0
+    checkpoint, step = run.checkpoint(), 0
     rows: list[dict[str, float]] = []
+    sums: dict[str, tuple[float, int]] = {}
     if checkpoint is not None:
         file = run.path / "checkpoint.pt"
         try:
             learner.load_state_dict(checkpoint["state"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(f"{file}: is of another run: restore it, or delete it to start the run again") from error
-        if checkpoint["epoch"] > schedule.num_epochs:
+        step = checkpoint["epoch"] * schedule.epoch_length + checkpoint["step"]
+        if step > schedule.total_steps:
             raise UserError(f"{file}: is of a longer run than schedule.json: restore that, or delete both")
-        rows, epoch = checkpoint["rows"], checkpoint["epoch"]
-        logger.info("%s: continuing after epoch %d of %d", run.path, epoch, schedule.num_epochs)
+        rows, sums = checkpoint["rows"], checkpoint["sums"]
+        logger.info("%s: continuing after step %d of %d", run.path, step, schedule.total_steps)
     begin = time.perf_counter()
-    engine, go = start(epoch)
+    engine, go = start(step)
     attach_progress(engine, title, schedule.total_steps)
     attach_loggers(engine, run.path)
     attach_record(
@@ -78,11 +80,12 @@ def run_epochs(
         end_epoch=learner.end_epoch,
         state=learner.state_dict,
         rows=rows,
+        sums=sums,
         save_every_seconds=checkpoint_seconds(),
     )
-    if epoch < schedule.num_epochs:
+    if step < schedule.total_steps:
         engine.load_state_dict(
-            {"epoch": epoch, "epoch_length": schedule.epoch_length, "max_epochs": schedule.num_epochs}
+            {"iteration": step, "epoch_length": schedule.epoch_length, "max_epochs": schedule.num_epochs}
         )
         go()
     return (time.perf_counter() - begin) / 60

@@ -117,11 +117,11 @@ class RunFolder:
         record = load_tensors(file)
         if (
             not isinstance(record, dict)
-            or set(record) != {"epoch", "rows", "state"}
-            or not (type(record["epoch"]) is int and record["epoch"] >= 1)
+            or set(record) != {"epoch", "step", "rows", "sums", "state"}
+            or not all(type(record[key]) is int and record[key] >= 0 for key in ("epoch", "step"))
             or not (isinstance(record["rows"], list) and len(record["rows"]) == record["epoch"])
             or not all(isinstance(row, dict) for row in record["rows"])
-            or not isinstance(record["state"], dict)
+            or not (isinstance(record["sums"], dict) and isinstance(record["state"], dict))
         ):
             raise UserError(f"{file}: not a checkpoint of this program: delete it to start the run again")
         return record

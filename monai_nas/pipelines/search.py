@@ -116,7 +116,7 @@ def search(
             compute=compute,
         )
 
-    def start(searcher: DecidingStrategy, schedule: Schedule, epoch: int) -> tuple[Engine, Callable[[], object]]:
+    def start(searcher: DecidingStrategy, schedule: Schedule, step: int) -> tuple[Engine, Callable[[], object]]:
         engine = search_engine(searcher)
         batches = search_batches(
             weight_half,
@@ -127,7 +127,7 @@ def search(
             batch_size=plan.batch_size,
             schedule=schedule,
             seed=seed,
-            start=epoch * schedule.epoch_length,
+            start=step,
             compute=compute,
         )
         return engine, lambda: engine.run(batches, max_epochs=schedule.num_epochs, epoch_length=schedule.epoch_length)
@@ -147,8 +147,8 @@ def search(
     searcher = fresh(schedule)
     unseen = load_cases(held[:GAP_CASES], task, plan) if held else alpha_half[:GAP_CASES]
 
-    def start_with_gap(epoch: int) -> tuple[Engine, Callable[[], object]]:
-        engine, go = start(searcher, schedule, epoch)
+    def start_with_gap(step: int) -> tuple[Engine, Callable[[], object]]:
+        engine, go = start(searcher, schedule, step)
         engine.add_event_handler(
             Events.EPOCH_COMPLETED(once=schedule.search_epochs),
             lambda: write_json(out / "gap.json", sampling_gap(searcher, unseen, plan, compute)),

@@ -20,10 +20,10 @@ from monai_nas.plans.plan import Plan
 from monai_nas.spaces import TopologySpace
 from monai_nas.strategies import OneShot, SearchBatch, search_engine
 from monai_nas.supernets import MetaAssistantNetwork, TopologySupernet
-from monai_nas.training import TIMED_STEPS, Schedule, epochs_in, step_seconds, typical_seconds
+from monai_nas.training import TIMED_STEPS, Schedule, epochs_in, longest_epoch, step_seconds, typical_seconds
 
 FILE = "supernet.pt"
-EPOCH_SECONDS = 30.0  # at most, where steps are timed: checkpoints are written at the ends of epochs
+EPOCH_SECONDS = 30.0  # at most, where steps are timed: what a run of whole epochs may fall short of its minutes
 
 Items = Sequence[dict[str, Any]]
 
@@ -79,7 +79,7 @@ def train_supernet(
         run: gets schedule.json, history.csv, checkpoints and the weights.
         items: preprocessed cases.
         plan: of a grid.
-        values: rates, loss, augmentation, and the length where none is given.
+        values: rates, loss, augmentation, and the length where none is given; a number of steps is met exactly.
         seed: of weights, order, augmentation and draws.
         minutes: length in time, instead of ``epochs``.
         epochs: length in passes over the cases.
@@ -87,8 +87,7 @@ def train_supernet(
     """
     transform = build(values.patches(plan.task, plan))
 
-    def start(searcher: OneShot, schedule: Schedule, epoch: int) -> tuple[Engine, Callable[[], object]]:
-        first = epoch * schedule.epoch_length
+    def start(searcher: OneShot, schedule: Schedule, first: int) -> tuple[Engine, Callable[[], object]]:
         batches = training_batches(
             items,
             transform,
@@ -105,8 +104,10 @@ def train_supernet(
     if not (run.path / "schedule.json").exists():
         epoch_length = math.ceil(len(items) / plan.batch_size)
         if epochs is None and minutes is None:
-            minutes, steps = values.minutes, values.steps
-            epochs = None if steps is None else math.ceil(steps / epoch_length)
+            minutes = values.minutes
+            if values.steps is not None:
+                epoch_length = longest_epoch(values.steps, epoch_length)
+                epochs = values.steps // epoch_length
         if minutes is not None:
             trial = Schedule(TIMED_STEPS, 1, 0)
             searcher = build_one_shot(plan, values, TIMED_STEPS, seed, compute)
@@ -117,7 +118,7 @@ def train_supernet(
     schedule = Schedule.load(run.path / "schedule.json")
 
     searcher = build_one_shot(plan, values, schedule.total_steps, seed, compute)
-    run_epochs(run, schedule, searcher, lambda epoch: start(searcher, schedule, epoch), title="supernet")
+    run_epochs(run, schedule, searcher, lambda step: start(searcher, schedule, step), title="supernet")
     save_tensors(run.path / FILE, {name: value.cpu() for name, value in searcher.parts.state_dict().items()})
     (run.path / "checkpoint.pt").unlink(missing_ok=True)
 

@@ -113,9 +113,9 @@ def train(
     items = load_cases(learn, task, plan, progress=True)
     transform = build(values.patches(task, plan))
 
-    def start(learners: Learners, schedule: Schedule, epoch: int) -> tuple[Engine, Callable[[], object]]:
+    def start(learners: Learners, schedule: Schedule, step: int) -> tuple[Engine, Callable[[], object]]:
         trainer = trainer_from(
-            epoch,
+            step,
             learners,
             items,
             transform,
@@ -141,7 +141,7 @@ def train(
 
     learners = fresh()
     minutes_of_last_part = run_epochs(
-        run, schedule, learners, lambda epoch: start(learners, schedule, epoch), title="train"
+        run, schedule, learners, lambda step: start(learners, schedule, step), title="train"
     )
 
     save_tensors(out / "model.pt", {name: value.cpu() for name, value in learners.network.state_dict().items()})
@@ -169,7 +169,7 @@ def train(
 
 
 def trainer_from(
-    epoch: int,
+    step: int,
     learners: Learners,
     items: Sequence[dict[str, Any]],
     transform: Compose,
@@ -181,10 +181,10 @@ def trainer_from(
     seed: int,
     compute: Compute,
 ) -> SupervisedTrainer:
-    """Return the trainer of the steps that are left after ``epoch`` finished epochs, with its batches.
+    """Return the trainer of the steps that are left after the first ``step`` ones, with its batches.
 
     Args:
-        epoch: finished.
+        step: number of finished steps.
         learners: what changes.
         items: preprocessed cases.
         transform: of a case into a patch.
@@ -200,7 +200,7 @@ def trainer_from(
         transform,
         batch_size=plan.batch_size,
         seed=seed,
-        start_step=epoch * schedule.epoch_length,
+        start_step=step,
         num_steps=schedule.total_steps,
         compute=compute,
     )

@@ -45,7 +45,9 @@ class TopologySpace(SearchSpace):
 
     Block 0 reads the image at every level, and every level of the last block may enter the output. A path is alive when
     it lies on a way through all blocks. A dead one changes no output, so it is left out: members of the space keep live
-    paths only (the canonical form), and members that compute the same are equal.
+    paths only (the canonical form), and architectures that differ in dead paths alone are one member. Nothing else is
+    folded: where nodes are plain sums, as in DiNTS, a convolution computes the same before an identity and after it,
+    and these are two members.
 
     Args:
         num_blocks: columns of the grid, L; the paper has 12.

@@ -3,7 +3,7 @@
 from monai_nas.training.evaluator import mean_dice
 from monai_nas.training.handlers import attach_loggers, attach_progress, attach_record
 from monai_nas.training.losses import multi_class_dice_loss, segmentation_loss
-from monai_nas.training.schedule import TIMED_STEPS, Schedule, epochs_in, step_seconds, typical_seconds
+from monai_nas.training.schedule import TIMED_STEPS, Schedule, epochs_in, longest_epoch, step_seconds, typical_seconds
 from monai_nas.training.trainer import Learners, TrainerConfig, make_trainer
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "attach_progress",
     "attach_record",
     "epochs_in",
+    "longest_epoch",
     "make_trainer",
     "mean_dice",
     "multi_class_dice_loss",

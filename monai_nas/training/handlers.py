@@ -81,11 +81,12 @@ def attach_record(
     end_epoch: Callable[[float], Scalars],
     state: Callable[[], Mapping[str, Any]],
     rows: list[Scalars],
+    sums: dict[str, tuple[float, int]],
     save_every_seconds: float,
 ) -> None:
-    """Keep the mean scalars of each epoch, and write history.csv and checkpoint.pt together at the ends of epochs.
+    """Keep the mean scalars of each epoch, and write history.csv and checkpoint.pt together, within epochs too.
 
-    The rows are part of the checkpoint, so a resumed run rewrites the history that belongs to its state.
+    Rows and sums are part of the checkpoint, so a resumed run rewrites the history that belongs to its state.
 
     Args:
         engine: its ``output`` must hold floats under names; what is no float is left out.
@@ -93,31 +94,39 @@ def attach_record(
         end_epoch: called with the epoch's mean loss; returns further scalars of the epoch.
         state: everything needed to continue.
         rows: of the epochs before, from the checkpoint; is appended to.
+        sums: of each scalar over the steps of the epoch under way, with their number, from the checkpoint; is kept.
         save_every_seconds: least time between two checkpoints; the last epoch is always saved.
     """
-    sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
     saved = time.monotonic()
 
-    def add(engine: Engine) -> None:
+    def save(step: int) -> None:
+        nonlocal saved
+        # In this order: a kill between the two leaves the history ahead, and the resumed run writes it again.
+        if rows:
+            write_history(run / "history.csv", rows)
+        record = {"epoch": len(rows), "step": step, "rows": rows, "sums": sums, "state": dict(state())}
+        save_tensors(run / "checkpoint.pt", record)
+        saved = time.monotonic()
+
+    def is_due() -> bool:
+        return time.monotonic() - saved >= save_every_seconds
+
+    def close_step(engine: Engine) -> None:
         for name, value in scalars(engine).items():
-            sums[name] = sums.get(name, 0.0) + value
-            counts[name] = counts.get(name, 0) + 1
+            total, count = sums.get(name, (0.0, 0))
+            sums[name] = (total + value, count + 1)
+        step = engine.state.iteration % (engine.state.epoch_length or 1)
+        if step > 0 and is_due():  # after the last step the epoch is closed first
+            save(step)
 
     def close_epoch(engine: Engine) -> None:
-        nonlocal saved
-        means = {name: total / counts[name] for name, total in sums.items()}
+        means = {name: total / count for name, (total, count) in sums.items()}
         sums.clear()
-        counts.clear()
         rows.append({"epoch": engine.state.epoch} | means | end_epoch(means["loss"]))
-        last = engine.state.epoch == engine.state.max_epochs
-        if last or time.monotonic() - saved >= save_every_seconds:
-            # In this order: a kill between the two leaves the history ahead, and the resumed run writes it again.
-            write_history(run / "history.csv", rows)
-            save_tensors(run / "checkpoint.pt", {"epoch": engine.state.epoch, "rows": rows, "state": dict(state())})
-            saved = time.monotonic()
+        if engine.state.epoch == engine.state.max_epochs or is_due():
+            save(0)
 
-    engine.add_event_handler(Events.ITERATION_COMPLETED, add)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, close_step)
     engine.add_event_handler(Events.EPOCH_COMPLETED, close_epoch)
 
 

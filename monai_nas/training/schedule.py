@@ -67,6 +67,16 @@ def epochs_in(seconds: float, step_seconds: float, epoch_length: int) -> int:
     return max(1, int(seconds / (step_seconds * epoch_length)))
 
 
+def longest_epoch(steps: int, at_most: int) -> int:
+    """Return the greatest length of epochs, ``at_most`` or less, that whole epochs make up exactly ``steps`` with.
+
+    Args:
+        steps: of the run, 1 or more.
+        at_most: steps, such as a pass over the cases, 1 or more.
+    """
+    return max(length for length in range(1, min(steps, at_most) + 1) if steps % length == 0)
+
+
 def step_seconds(engine: Engine, run: Callable[[], object]) -> list[float]:
     """Return how long each step of an engine made for timing alone takes, with its batch, in seconds.
 

@@ -51,6 +51,24 @@ def test_every_verb_shows_an_example(verb: str) -> None:
     assert f"monai-nas {verb}" in result.output.partition("Example")[2]
 
 
+def help_of(verb: str) -> str:
+    """Return the help of a verb without its frame and line breaks."""
+    return " ".join(runner.invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).output.replace("│", " ").split())
+
+
+def test_the_help_of_search_tells_the_lengths_of_both_strategies() -> None:
+    one_shot_preset, preset = (
+        pytest.importorskip(f"monai_nas.pipelines.{name}") for name in ("one_shot_preset", "preset")
+    )
+    cells, grid = preset.PRESETS, one_shot_preset.ONE_SHOT_PRESETS
+    minutes = f"by default {cells['cpu'].minutes:g}, with --strategy hypersegnas {grid['cpu'].minutes:g}."
+    steps = f"the default is {cells['paper'].epochs} epochs, with hypersegnas {grid['paper'].steps} steps."
+    assert f"{minutes} With --preset paper {steps}" in help_of("search")
+    assert f"by default {cells['cpu'].minutes:g}, with --preset paper {cells['paper'].epochs} epochs" in help_of(
+        "train"
+    )
+
+
 def test_version() -> None:
     assert runner.invoke(app, ["--version"]).output.strip() == __version__
 

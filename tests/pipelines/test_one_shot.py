@@ -3,23 +3,26 @@
 import csv
 import dataclasses
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ignite.engine import Engine, Events
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.errors import UserError
 from monai_nas.files import load_tensors, read_json
 from monai_nas.networks import build_network
-from monai_nas.pipelines import budget_costs
+from monai_nas.pipelines import budget_costs, epochs
 from monai_nas.pipelines import one_shot as module
 from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
 from monai_nas.pipelines.budget_search import BudgetSearch
 from monai_nas.pipelines.one_shot import search_within_budgets, split_for_ranking
-from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS, grid_plan, paper_grid_plan
+from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS
+from monai_nas.pipelines.run_folder import RunFolder
 from monai_nas.pipelines.supernet_run import space_of
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
@@ -28,8 +31,12 @@ from monai_nas.strategies.budget import parse_budget
 from monai_nas.strategies.within_budget import reach
 from monai_nas.tasks.splits import training_cases
 from monai_nas.tasks.task import load_task
+from monai_nas.training import Schedule
 
 COMPUTE: Compute = choose_compute(low_precision=False, device="cpu")
+CPU = ONE_SHOT_PRESETS["cpu"]
+ANNEALED_IN_HALF = dataclasses.replace(CPU.supernet, annealing_share=0.5)  # the second of two epochs
+LITTLE = dataclasses.replace(CPU, supernet=ANNEALED_IN_HALF, num_finalists=2, fine_tuning_steps=6)
 SMALL, LARGE = parse_budget("parameters=12K", 0.2), parse_budget("parameters=30K", 0.2)
 
 
@@ -43,8 +50,7 @@ def plan(phantoms: Path) -> Plan:
 
 @pytest.fixture(autouse=True)
 def little_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = dataclasses.replace(ONE_SHOT_PRESETS["cpu"], num_finalists=2, fine_tuning_steps=3)
-    monkeypatch.setattr(module, "one_shot_preset_named", lambda name: values)
+    monkeypatch.setattr(module, "one_shot_preset_named", lambda name: LITTLE)
 
 
 def run(data: Path, out: Path, plan: Plan | None, **changes: Any) -> None:
@@ -67,8 +73,7 @@ def run(data: Path, out: Path, plan: Plan | None, **changes: Any) -> None:
 def finished(phantoms: Path, plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("one_shot") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        values = dataclasses.replace(ONE_SHOT_PRESETS["cpu"], num_finalists=2, fine_tuning_steps=3)
-        patch.setattr(module, "one_shot_preset_named", lambda name: values)
+        patch.setattr(module, "one_shot_preset_named", lambda name: LITTLE)
         run(phantoms, out, plan)
     return out
 
@@ -131,6 +136,64 @@ def test_a_break_at_any_stage_leaves_no_trace(
     for name in ("architecture.json", "network.json", "model.pt", "history.csv", "candidates.json", "ranking.json"):
         for folder in ("budget_1", "budget_2"):
             assert (out / folder / name).read_bytes() == (finished / folder / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("part", "step"),
+    [
+        pytest.param("supernet", 2, id="in the supernet"),
+        pytest.param("supernet", 6, id="in annealing"),
+        pytest.param("finalists", 4, id="in fine-tuning"),
+    ],
+)
+def test_a_break_inside_an_epoch_costs_what_came_after_the_checkpoint(
+    part: str, step: int, phantoms: Path, plan: Plan, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut before the step of this number, from 0; the next start goes on with it, and the bytes are the same."""
+    whole, out, steps = epochs.attach_record, tmp_path / "run", list[int]()
+
+    def attach(engine: Engine, *, broken: bool, run: Path, **arguments: Any) -> None:
+        whole(engine, run=run, **arguments)
+        if ("finalists" in run.parts) != (part == "finalists"):
+            return
+
+        @engine.on(Events.ITERATION_STARTED)
+        def note() -> None:
+            steps.append(engine.state.iteration - 1)
+            if broken and steps[-1] == step:
+                raise KeyboardInterrupt
+
+    monkeypatch.setenv("MONAI_NAS_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setattr(epochs, "attach_record", partial(attach, broken=True))
+    with pytest.raises(KeyboardInterrupt):
+        run(phantoms, out, plan, budgets=[SMALL])
+    monkeypatch.setattr(epochs, "attach_record", partial(attach, broken=False))
+    run(phantoms, out, plan, budgets=[SMALL])
+    assert steps[: step + 2] == [*range(step + 1), step], "no step but the cut one is done again"
+    assert (out / "supernet.pt").read_bytes() == (finished / "supernet.pt").read_bytes()
+    assert (out / "history.csv").read_bytes() == (finished / "history.csv").read_bytes()
+    for name in ("architecture.json", "network.json", "model.pt", "candidates.json", "ranking.json"):
+        assert (out / name).read_bytes() == (finished / "budget_1" / name).read_bytes(), name
+
+
+def test_the_preset_s_steps_are_met_exactly(
+    phantoms: Path, plan: Plan, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten steps, where a pass over the cases has four."""
+    values = dataclasses.replace(LITTLE, minutes=None, steps=10, fine_tuning_steps=10)
+    monkeypatch.setattr(module, "one_shot_preset_named", lambda name: values)
+    asked = list[Schedule]()
+
+    def stop(run: RunFolder, schedule: Schedule, *arguments: Any, **options: Any) -> None:
+        asked.append(schedule)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("monai_nas.pipelines.supernet_run.run_epochs", stop)
+    monkeypatch.setattr("monai_nas.pipelines.budget_search.run_epochs", stop)
+    for name, supernet in (("whole", None), ("again", finished)):
+        with pytest.raises(KeyboardInterrupt):
+            run(phantoms, tmp_path / name, plan, budgets=[SMALL], epochs=None, supernet=supernet)
+    assert [schedule.total_steps for schedule in asked] == [10, 10]
 
 
 def test_a_trained_supernet_answers_another_budget(
@@ -246,25 +309,3 @@ def test_the_reach_of_training_memory_is_that_of_all_networks(plan: Plan) -> Non
     assert reach(space, costs.__getitem__) == (min(costs.values()), max(costs.values()))
     uniform = [space.create({one.name: name for one in space.decisions}) for name in space.operations]
     assert max(costs[architecture] for architecture in uniform) < max(costs.values())
-
-
-def test_plans_of_grids(plan: Plan) -> None:
-    rules = dataclasses.replace(plan, patch_size=(40, 56, 40), strides=((2, 2, 2),) * 3)
-    assert (grid_plan(rules).patch_size, grid_plan(rules).strides) == ((48, 64, 48), ((2, 2, 2),) * 4)
-    thick = dataclasses.replace(plan, patch_size=(96, 96, 20), strides=((2, 2, 1), (2, 2, 2)))
-    assert (grid_plan(thick).patch_size, grid_plan(thick).strides) == ((96, 96, 24), ((2, 2, 1), *((2, 2, 2),) * 3))
-    small = dataclasses.replace(plan, patch_size=(24, 24, 24), strides=((2, 2, 2),) * 3)
-    assert grid_plan(small).patch_size == (48, 32, 32), "the first axis keeps three voxels at the coarsest level"
-    paper = paper_grid_plan(plan)
-    assert (paper.patch_size, paper.batch_size, paper.width, len(paper.strides)) == ((96, 96, 96), 8, 32, 4)
-
-
-def test_the_papers_values() -> None:
-    paper = ONE_SHOT_PRESETS["paper"]
-    assert (paper.steps, paper.num_candidates, paper.num_finalists, paper.fine_tuning_steps) == (
-        180_000,
-        2000,
-        10,
-        5000,
-    )
-    assert round(paper.steps * paper.supernet.annealing_share) == 20_000 and paper.supernet.law == "coin"

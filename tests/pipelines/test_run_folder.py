@@ -48,7 +48,8 @@ def begun(tmp_path: Path, plan: Plan) -> RunFolder:
     run.open(SETTINGS)
     run.keep(plan, FOLDS)
     write_json(run.path / "schedule.json", {})
-    save_tensors(run.path / "checkpoint.pt", {"epoch": 1, "rows": [{"loss": 1.0}], "state": {"a": torch.ones(2)}})
+    record = {"epoch": 1, "step": 2, "rows": [{"loss": 1.0}], "sums": {"loss": (1.5, 2)}, "state": {"a": torch.ones(2)}}
+    save_tensors(run.path / "checkpoint.pt", record)
     return run
 
 
@@ -156,6 +157,9 @@ def damage(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         damage(epoch="1"),
         damage(epoch=-1),
         damage(epoch=2),
+        damage(step=-1),
+        damage(step=0.5),
+        damage(sums=[1.5]),
         damage(rows=5),
         damage(rows=["loss"]),
         damage(state=[1]),

@@ -107,7 +107,7 @@ def test_history_tells_the_phases_apart(finished: Path) -> None:
 
 
 def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make searches save each epoch and stop at a step of the whole run."""
+    """Make searches save each step and stop at a step of the whole run."""
     original = epochs.attach_record
 
     def attach(engine: Engine, **arguments: Any) -> None:
@@ -124,7 +124,8 @@ def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        pytest.param(2, marks=pytest.mark.slow, id="before any checkpoint"),
+        pytest.param(1, marks=pytest.mark.slow, id="before any checkpoint"),
+        pytest.param(2, marks=pytest.mark.slow, id="in the first epoch"),
         pytest.param(5, id="while sampling"),
         pytest.param(8, id="in the last phase"),
         pytest.param(12, marks=pytest.mark.slow, id="in the last step"),
@@ -137,7 +138,7 @@ def test_a_break_leaves_no_trace(
     break_at(step, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_search(phantoms, out, plan)
-    assert not (out / "model.pt").exists() and (out / "checkpoint.pt").exists() == (step > 3)
+    assert not (out / "model.pt").exists() and (out / "checkpoint.pt").exists() == (step > 1)
     monkeypatch.undo()
     torch.manual_seed(step)
     run_search(phantoms, out, plan)

@@ -12,7 +12,13 @@ from monai_nas.training import attach_loggers, attach_progress, attach_record
 from monai_nas.training.handlers import write_history
 
 
-def build(run: Path, rows: list[dict[str, float]], first_step: int = 0, save_every_seconds: float = 0.0) -> Engine:
+def build(
+    run: Path,
+    rows: list[dict[str, float]],
+    sums: dict[str, tuple[float, int]] | None = None,
+    first_step: int = 0,
+    save_every_seconds: float = 0.0,
+) -> Engine:
     """Return an engine whose loss at step t is t, counted over the whole run."""
     steps = iter(range(first_step, 100))
     engine = Engine(lambda engine, batch: {"loss": float(next(steps)), "image": batch})
@@ -22,6 +28,7 @@ def build(run: Path, rows: list[dict[str, float]], first_step: int = 0, save_eve
         end_epoch=lambda mean_loss: {"twice": 2 * mean_loss},
         state=lambda: {"mark": len(rows)},
         rows=rows,
+        sums={} if sums is None else sums,
         save_every_seconds=save_every_seconds,
     )
     return engine
@@ -38,7 +45,13 @@ def test_history_holds_the_mean_of_each_epoch(tmp_path: Path) -> None:
     expected = [{"epoch": 1, "loss": 0.5, "twice": 1.0}, {"epoch": 2, "loss": 2.5, "twice": 5.0}]
     assert rows == [*expected, {"epoch": 3, "loss": 4.5, "twice": 9.0}]
     assert [{name: float(value) for name, value in row.items()} for row in read(tmp_path)] == rows
-    assert load_tensors(tmp_path / "checkpoint.pt") == {"epoch": 3, "rows": rows, "state": {"mark": 3}}
+    assert load_tensors(tmp_path / "checkpoint.pt") == {
+        "epoch": 3,
+        "step": 0,
+        "rows": rows,
+        "sums": {},
+        "state": {"mark": 3},
+    }
 
 
 def test_a_resumed_run_continues_the_history(tmp_path: Path) -> None:
@@ -50,6 +63,29 @@ def test_a_resumed_run_continues_the_history(tmp_path: Path) -> None:
     engine.load_state_dict({"epoch": checkpoint["epoch"], "epoch_length": 2, "max_epochs": 4})
     engine.run([0, 0])
     assert (tmp_path / "broken" / "history.csv").read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
+
+
+def test_a_checkpoint_in_the_midst_of_an_epoch_holds_its_part(tmp_path: Path) -> None:
+    """However long an epoch is: a kill loses what came after the last checkpoint, and no mean changes."""
+    whole: list[dict[str, float]] = []
+    build(tmp_path / "whole", whole).run([0, 0, 0], max_epochs=2)
+    engine = build(tmp_path / "broken", [])
+
+    @engine.on(Events.ITERATION_STARTED(once=6))
+    def kill() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.run([0, 0, 0], max_epochs=2)
+    checkpoint = load_tensors(tmp_path / "broken" / "checkpoint.pt")
+    assert (checkpoint["epoch"], checkpoint["step"], checkpoint["sums"]) == (1, 2, {"loss": (7.0, 2)})
+    engine = build(tmp_path / "broken", checkpoint["rows"], checkpoint["sums"], first_step=5)
+    engine.load_state_dict({"iteration": 5, "epoch_length": 3, "max_epochs": 2})
+    engine.run([0, 0, 0])
+    assert checkpoint["rows"] == whole and engine.state.iteration == 6
+    broken, unbroken = tmp_path / "broken", tmp_path / "whole"
+    assert (broken / "history.csv").read_bytes() == (unbroken / "history.csv").read_bytes()
+    assert load_tensors(broken / "checkpoint.pt") == load_tensors(unbroken / "checkpoint.pt")
 
 
 def test_only_the_last_epoch_is_saved_while_the_time_between_is_short(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from ignite.engine import Engine
 
 from monai_nas.errors import UserError
-from monai_nas.training import Schedule, epochs_in, step_seconds, typical_seconds
+from monai_nas.training import Schedule, epochs_in, longest_epoch, step_seconds, typical_seconds
 
 
 def test_counts_follow_from_the_epochs() -> None:
@@ -37,6 +37,14 @@ def test_another_file_is_refused_with_its_name(tmp_path: Path, content: str) -> 
     (tmp_path / "schedule.json").write_text(content)
     with pytest.raises(UserError, match=r"schedule\.json: not a schedule"):
         Schedule.load(tmp_path / "schedule.json")
+
+
+@pytest.mark.parametrize(
+    ("steps", "at_most", "length"),
+    [(5000, 23, 20), (180_000, 23, 20), (100, 66, 50), (5000, 9999, 5000), (7, 5, 1), (12, 12, 12)],
+)
+def test_whole_epochs_make_up_the_steps_exactly(steps: int, at_most: int, length: int) -> None:
+    assert longest_epoch(steps, at_most) == length
 
 
 @pytest.mark.parametrize(("length", "search", "fixed"), [(0, 1, 1), (5, 0, 0), (5, -1, 3)])
