@@ -2,11 +2,20 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def case_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder for preprocessed cases while tests run, theirs and their processes': never the user's."""
+    folder = tmp_path_factory.mktemp("case_cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MONAI_NAS_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

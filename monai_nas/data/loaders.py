@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from monai_nas.compute import Compute
+from monai_nas.data.case_cache import CaseCache
 from monai_nas.data.transforms import CLASS_INDICES, build, class_indices, preprocessing
 from monai_nas.errors import UserError
 from monai_nas.plans.plan import Plan
@@ -27,7 +28,7 @@ _MEMORY_SHARE = 0.4  # of the machine's memory for preprocessed cases; those bey
 
 
 def load_cases(cases: Sequence[Case], task: SegTask, plan: Plan, *, progress: bool = False) -> list[dict[str, Any]]:
-    """Read and preprocess labelled cases, once for a whole run.
+    """Read and preprocess labelled cases, once for a whole run, and once for all runs where the cache keeps them.
 
     Args:
         cases: each with an image and a label file.
@@ -43,16 +44,18 @@ def load_cases(cases: Sequence[Case], task: SegTask, plan: Plan, *, progress: bo
     Raises:
         UserError: when a case has no label, or a file cannot be read or has another number of channels.
     """
-    transforms = build([*preprocessing(task, plan, ("image", "label")), *class_indices(task)])
+    configs = [*preprocessing(task, plan, ("image", "label")), *class_indices(task)]
+    transforms, cache = build(configs), CaseCache(configs, len(cases))
     budget_bytes = _MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     items: list[dict[str, Any]] = []
     held_bytes = 0
     for case in track(cases, "reading cases", disable=not progress, transient=True):
-        item = _load(case, task, transforms)
+        item = _load(case, task, transforms, cache)
         held_bytes += item["image"].nbytes + item["label"].nbytes
         if held_bytes > budget_bytes:
             item["image"], item["label"] = _on_disk(item["image"]), _on_disk(item["label"])
         items.append(item)
+    cache.tell()
     if held_bytes > budget_bytes:
         logger.info("preprocessed cases take %.1f GB; part of them is kept in temporary files", held_bytes / 1e9)
     return items
@@ -137,23 +140,33 @@ def _stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
 
-def _load(case: Case, task: SegTask, transforms: Compose) -> dict[str, Any]:
+def _load(case: Case, task: SegTask, transforms: Compose, cache: CaseCache) -> dict[str, Any]:
     if case.label is None:
         raise UserError(f"{case.image}: no label file for this training case: complete dataset.json")
     try:
-        data = transforms({"image": str(case.image), "label": str(case.label)})
+        place = cache.place(case)
+        kept = cache.read(place)
+        tensors = _preprocess(case, transforms) if kept is None else kept
     except Exception as error:  # readers raise anything; the file is what the user needs to know
         cause = error.__cause__ or error
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise UserError(f"{case.image}: cannot be read with its label ({reason}): run `monai-nas check`") from error
-    image, label = data["image"].as_tensor(), data["label"].as_tensor()  # (C, H, W, D), (1, H, W, D)
+    image, label = tensors["image"], tensors["label"]  # (C, H, W, D), (1, H, W, D)
     if image.shape[0] != task.in_channels or label.shape[1:] != image.shape[1:]:
         raise UserError(
             f"{case.image}: shape {tuple(image.shape)} with a label {tuple(label.shape)} does not fit "
             f"{task.in_channels} channels: run `monai-nas check`"
         )
+    if kept is None:
+        cache.write(place, tensors)
+    return {"name": case.name, **tensors}
+
+
+def _preprocess(case: Case, transforms: Compose) -> dict[str, Any]:
+    data = transforms({"image": str(case.image), "label": str(case.label)})
     indices = [torch.as_tensor(voxels).as_subclass(Tensor) for voxels in data[CLASS_INDICES]]
-    return {"name": case.name, "image": image.contiguous(), "label": label.contiguous(), CLASS_INDICES: indices}
+    image, label = data["image"].as_tensor().contiguous(), data["label"].as_tensor().contiguous()
+    return {"image": image, "label": label, CLASS_INDICES: indices}
 
 
 def _on_disk(tensor: Tensor) -> Tensor:

@@ -79,6 +79,21 @@ def test_a_break_leaves_no_trace(
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
 
 
+def test_cached_cases_train_to_the_same_bytes(
+    finished: Path, phantoms: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monai_nas.data.loaders._preprocess", None)  # every case comes from the cache
+    run_training(phantoms, tmp_path / "cached", plan)
+    monkeypatch.undo()
+    monkeypatch.setenv("MONAI_NAS_CACHE", "")
+    run_training(phantoms, tmp_path / "afresh", plan)
+    for name in ("model.pt", "history.csv", "schedule.json", "network.json"):
+        first, second, third = (
+            (run / name).read_bytes() for run in (finished, tmp_path / "cached", tmp_path / "afresh")
+        )
+        assert first == second == third, name
+
+
 def die_in_the_second_epoch(path: Path, rows: list[dict[str, float]]) -> None:
     """Stand in for the writing of the history; the checkpoint of the first epoch is on the disk by then."""
     if len(rows) == 2:
