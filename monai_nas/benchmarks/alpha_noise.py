@@ -30,13 +30,14 @@ from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import environment, fold_cases, plan_for, sound_cases
 from monai_nas.pipelines.search import Items, sampling_plan, search_batches
 from monai_nas.plans.plan import Plan
-from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
-from monai_nas.strategies import Bilevel, BilevelConfig, search_engine
-from monai_nas.supernets import CellUNetSupernet, edge_entropy
+from monai_nas.strategies import BilevelConfig, search_engine
+from monai_nas.strategies.bilevel import scnas
+from monai_nas.supernets import edge_entropy
 from monai_nas.tasks.splits import search_halves
 from monai_nas.tasks.task import load_task
 from monai_nas.training import Schedule
+from monai_nas.training.handlers import scalars
 
 FOLD = 0  # kept out
 PRESET = preset_named("cpu")
@@ -88,21 +89,15 @@ def sample(
     weight_half, alpha_half = ([by_name[name] for name in half] for half in search_halves(list(by_name), seed))
     epoch_length = math.ceil(len(weight_half) / plan.batch_size)
     schedule = Schedule(epoch_length, epochs, 0)
-    torch.manual_seed(seed)  # the fresh weights
-    supernet = CellUNetSupernet(
-        CellUNetSpace(),
+    strategy = scnas(
         in_channels=plan.task.in_channels,
         out_channels=plan.task.num_classes,
         width=plan.width,
         strides=plan.strides,
-    )
-    compute.place(supernet, len(plan.patch_size))
-    strategy = Bilevel(
-        supernet,
         loss=PRESET.loss(),
-        config=config,
         search_steps=schedule.search_steps,
         total_steps=schedule.total_steps,
+        config=config,
         seed=seed,
         compute=compute,
     )
@@ -123,12 +118,12 @@ def sample(
     losses: list[float] = []
 
     def note(engine: Engine) -> None:
-        losses.append(engine.state.output["loss"])  # type: ignore[index]
+        losses.append(scalars(engine)["loss"])
         bar.advance(line)
 
     engine.add_event_handler(Events.ITERATION_COMPLETED, note)
     engine.run(batches, max_epochs=epochs, epoch_length=epoch_length)
-    alphas = {name: value.detach().float().cpu() for name, value in supernet.alphas().items()}
+    alphas = {name: value.detach().float().cpu() for name, value in strategy.supernet.alphas().items()}
     return {
         "seed": seed,
         "steps": schedule.total_steps,

@@ -3,8 +3,6 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from rich.progress import track
 
 from monai_nas.compute import Compute
@@ -34,18 +32,14 @@ def predict_folder(bundle: Path, images: Path, out: Path, *, mirror: bool, compu
     for image in track(cases.values(), "reading", transient=True):
         predictor.check(image)
     written: list[Path] = []
-    writing: Future[Path] | None = None  # the label map of the scan before, packed while the next one is segmented
+    writing: Future[None] | None = None  # the label map of the scan before, packed while the next one is segmented
     with ThreadPoolExecutor(max_workers=1) as writer:
         for name, image in track(cases.items(), "predicting", transient=True):
             labels = predictor.predict(image, mirror=mirror)
             if writing is not None:
-                written.append(writing.result())
-            writing = writer.submit(_write, labels, image, out / f"{name}.nii.gz")
+                writing.result()
+            written.append(out / f"{name}.nii.gz")
+            writing = writer.submit(write_labels, labels, image, written[-1])
     if writing is not None:
-        written.append(writing.result())
+        writing.result()
     return written
-
-
-def _write(labels: npt.NDArray[np.uint8], image: Path, path: Path) -> Path:
-    write_labels(labels, image, path)
-    return path
