@@ -29,7 +29,7 @@ ArchitectureOption = Annotated[
     ),
 ]
 RunOut = Annotated[Path, typer.Option("--out", help="RUN folder to write or to continue.", show_default=False)]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the folds and of every draw.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every draw; folds are the same for all.")]
 Minutes = Annotated[
     float | None, typer.Option("--minutes", help="Time to take; by default 30, with --preset paper 400 epochs.")
 ]

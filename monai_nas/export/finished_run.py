@@ -13,6 +13,7 @@ from monai_nas.errors import UserError
 from monai_nas.files import load_weights, read_json
 from monai_nas.metrics import ScoreTable
 from monai_nas.plans.plan import Plan
+from monai_nas.tasks.splits import FOLD_SEED
 from monai_nas.tasks.task import SegTask
 
 NETWORK = "monai_nas.networks.build_network"
@@ -53,7 +54,7 @@ class FinishedRun:
             "strides": [list(stride) for stride in plan.strides],
             "dropout": 0.0,
         }
-        run = cls(network_def=network_def, plan=plan, weights=None, facts={}, fold_seed=0, scores=None)
+        run = cls(network_def=network_def, plan=plan, weights=None, facts={}, fold_seed=FOLD_SEED, scores=None)
         _ = run.num_parameters  # fails where architecture and strides do not go together
         return run
 

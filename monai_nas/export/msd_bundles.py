@@ -66,7 +66,7 @@ def trained_run(models: Path) -> FinishedRun:
     load_weights(network, models / "model.pt")
     facts = read_json(RESULTS / "task04_train_run.json")
     scores = ScoreTable.load(RESULTS / "task04_train_scores.json")
-    return replace(run, weights=network.state_dict(), facts=facts, fold_seed=facts["seed"], scores=scores)
+    return replace(run, weights=network.state_dict(), facts=facts, scores=scores)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,12 +18,10 @@ from monai_nas.files import load_tensors, make_folder, read_json, remove_empty, 
 from monai_nas.pipelines.folder_lock import hold_folder
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
-from monai_nas.tasks.splits import Case, make_folds, training_cases
+from monai_nas.tasks.splits import FOLD_SEED, Case, make_folds, training_cases
 from monai_nas.tasks.task import SegTask
 
 logger = logging.getLogger(__name__)
-
-FOLD_SEED = 0  # folds do not change with the seed of a run, so that runs of several seeds share them
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from monai_nas.errors import UserError
 from monai_nas.files import read_json
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+FOLD_SEED = 0  # folds do not change with the seed of a run, so that runs of several seeds share them
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from monai_nas.cli.app import app
 from monai_nas.files import read_json
 from monai_nas.metrics import ScoreTable
-from monai_nas.pipelines.run_folder import FOLD_SEED
 from monai_nas.tasks import make_folds, training_cases
+from monai_nas.tasks.splits import FOLD_SEED
 
 pytest.importorskip("monai_nas.pipelines.search")
 
