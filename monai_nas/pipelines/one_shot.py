@@ -86,7 +86,6 @@ def search_within_budgets(
         "verb": "search",
         "strategy": "hypersegnas",
         "preset": preset,
-        "data": data.resolve().name,
         "seed": seed,
         "minutes": minutes,
         "epochs": epochs,

@@ -83,7 +83,6 @@ def search(
             "verb": "search",
             "strategy": strategy,
             "preset": preset,
-            "data": data.resolve().name,
             "seed": seed,
             "minutes": minutes,
             "epochs": epochs,
