@@ -25,7 +25,7 @@ from monai_nas.files import read_json, write_json
 from monai_nas.spaces import from_dints_code
 
 LEFT_OUT = "published is left out: give --dints-code, the JSON file of DiNTS's arch_code"
-NOT_SHIPPED = "budgets are not compared with the shipped network: give --shipped, such as docs/results/task04"
+NOT_SHIPPED = "budgets leave the shipped network out: give --shipped docs/results/task04"
 
 
 def work_through(units: Sequence[Unit], study: GridStudy, after_each: Callable[[], None]) -> None:
