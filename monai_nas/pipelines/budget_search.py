@@ -34,7 +34,7 @@ def draw_candidates(
 ) -> None:
     """Write candidates.json, unless it is there: architectures within the budget, and what they cost.
 
-    A draw that was cut is made again with the costs that costs.json kept, which takes little of the time.
+    A draw that was cut is made again with the costs that costs.json kept: only the walks are walked again.
 
     Args:
         folder: of the search; it is made.
