@@ -1,9 +1,10 @@
 """Does HyperSegNAS hold what it says? `python -m monai_nas.benchmarks.grid_evidence --data DIR --runs RUNS --out DIR`
 
 Trains the supernets of table 1 and scores the same architectures in each; compares shared weights with training from
-scratch, and the network chosen under a budget with random and published ones; draws figure 6. All of it is cut into
-units: after each its result file and the summary of all are written; what has a result file is not done again, and an
-unfinished training goes on at its checkpoint, so that the same command continues where it was cut.
+scratch, and the network chosen under a budget with random and published ones; asks one supernet for three budgets;
+draws figure 6. All of it is cut into units: after each its result file and the summary of all are written; what has a
+result file is not done again, and an unfinished training goes on at its checkpoint, so that the same command continues
+where it was cut.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.evidence import one_line_faults, parse_minutes
+from monai_nas.benchmarks.grid_evidence_budgets import Shipped
 from monai_nas.benchmarks.grid_evidence_study import GridSettings, GridStudy
 from monai_nas.benchmarks.grid_evidence_tables import summarize
 from monai_nas.benchmarks.grid_evidence_units import PARTS, Unit, all_units, planned
@@ -23,6 +25,7 @@ from monai_nas.files import read_json, write_json
 from monai_nas.spaces import from_dints_code
 
 LEFT_OUT = "published is left out: give --dints-code, the JSON file of DiNTS's arch_code"
+NOT_SHIPPED = "budgets leave the shipped network out: give --shipped docs/results/task04"
 
 
 def work_through(units: Sequence[Unit], study: GridStudy, after_each: Callable[[], None]) -> None:
@@ -82,6 +85,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="with what it needs; all by default")
     parser.add_argument("--list", action="store_true", help="print what is done and what is left, and do nothing")
     parser.add_argument("--dints-code", type=Path, metavar="FILE", help="JSON file of a published arch_code of DiNTS")
+    parser.add_argument(
+        "--shipped", metavar="PREFIX", help="of PREFIX_plan.json, PREFIX_train_architecture.json and _train_run.json"
+    )
     options: Mapping[str, tuple[Callable[[str], object], str]] = {
         "width": (parse_width, "channels of the finest level"),
         "supernet_minutes": (parse_minutes, "training of each supernet"),
@@ -92,6 +98,9 @@ def make_parser() -> argparse.ArgumentParser:
         "pairs": (parse_count, "seeds of the chosen network and of those it is compared with"),
         "candidates": (parse_count, "of the search under the budget"),
         "budget": (str, "KIND=AMOUNT, as of monai-nas search; by default the median of the correlation's"),
+        "largest": (str, "the largest of three budgets, likewise; by default what the dearest network takes to train"),
+        "retrain_minutes": (parse_minutes, "training of its network; the others have equal steps"),
+        "retrained": (parse_count, "seeds of each of the three"),
     }
     for name, (parse, text) in options.items():
         default = getattr(GridSettings, name)
@@ -107,14 +116,16 @@ def published_architecture(file: Path | None) -> Architecture | None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what is left and write the summary, or list it."""
     options = vars(make_parser().parse_args(arguments))
-    data, runs, out, parts, only_list, code = (
-        options.pop(name) for name in ("data", "runs", "out", "part", "list", "dints_code")
+    data, runs, out, parts, only_list, code, prefix = (
+        options.pop(name) for name in ("data", "runs", "out", "part", "list", "dints_code", "shipped")
     )
     with one_line_faults():
         study = GridStudy(data, runs, out, GridSettings(**options))
-        units = planned(all_units(study, published_architecture(code)), parts)
-        if "published" in parts and code is None:
-            Console().print(LEFT_OUT)
+        shipped = None if prefix is None else Shipped.load(prefix)
+        units = planned(all_units(study, published_architecture(code), shipped), parts)
+        for part, given, line in (("published", code, LEFT_OUT), ("budgets", prefix, NOT_SHIPPED)):
+            if part in parts and given is None:
+                Console().print(line)
         if only_list:
             show(units, study)
             return

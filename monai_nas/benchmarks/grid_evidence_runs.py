@@ -13,9 +13,11 @@ from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
 from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates
 from monai_nas.pipelines.one_shot_preset import OneShotPreset
 from monai_nas.pipelines.run_folder import RunFolder
-from monai_nas.pipelines.supernet_run import FILE, space_of, train_supernet
+from monai_nas.pipelines.supernet_run import space_of, train_supernet
 from monai_nas.pipelines.train import train
+from monai_nas.plans.plan import Plan
 from monai_nas.spaces import TopologySpace
+from monai_nas.strategies.budget import Budget
 from monai_nas.strategies.one_shot import Assistant
 from monai_nas.strategies.within_budget import sample_within
 from monai_nas.training import Schedule
@@ -34,17 +36,16 @@ def teach(study: GridStudy, assistant: Assistant) -> Record:
     plan = run.choose_plan(study.plan, learn, study.task, study.values.adapt)
     run.keep(plan, folds)
     begin = time.perf_counter()
-    if not (run.path / FILE).exists():
-        train_supernet(
-            run,
-            study.taught,
-            plan,
-            study.values_of(assistant),
-            seed=SEED,
-            minutes=asked,
-            epochs=None,
-            compute=study.compute,
-        )
+    train_supernet(
+        run,
+        study.taught,
+        plan,
+        study.values_of(assistant),
+        seed=SEED,
+        minutes=asked,
+        epochs=None,
+        compute=study.compute,
+    )
     return {
         "assistant": assistant,
         "seed": SEED,
@@ -115,7 +116,7 @@ def estimate(study: GridStudy) -> Record:
     costs, folder = drawn["train_memory_bytes"], study.runs / "correlation" / "estimates"
     write_json(folder / "candidates.json", {"costs": costs, "architectures": drawn["architectures"]})
     values = replace(study.values, num_finalists=len(costs))
-    _search(study, "correlation/estimates", values=values, regions=study.held).run()
+    _search(study, "correlation/estimates", study.budget(), values=values, regions=study.held).run()
     scores = read_json(folder / "ranking.json")
     return {
         "seed": SEED,
@@ -132,13 +133,28 @@ def train_drawn(study: GridStudy, name: str, index: int, seed: int) -> Record:
 
 def choose(study: GridStudy) -> Record:
     """Choose a network within the budget, in the annealed supernet."""
-    folder, budget = study.runs / "chosen" / "search", study.budget()
+    return choose_within(study, "chosen/search", study.budget())
+
+
+def choose_within(study: GridStudy, name: str, budget: Budget) -> Record:
+    """Draw candidates, rank and fine-tune them, or go on with it.
+
+    Args:
+        study: what all units share.
+        name: of the unit, and of its folder under ``runs``.
+        budget: of the network.
+
+    Returns:
+        The facts of run.json, the architecture, and the minutes of it all, data included; null where it was cut.
+    """
+    begin, folder = time.perf_counter(), study.runs / name
+    was_begun = folder.exists()
     cost_of = cost_of_kind(budget.kind, study.plan, study.compute)
     basis = basis_of_kind(budget.kind, study.plan, study.compute)
     draw_candidates(folder, budget, space_of(study.plan), cost_of, basis, count=study.settings.candidates, seed=SEED)
-    facts = _search(study, "chosen/search", values=study.values, regions=study.regions).run()
-    architecture = read_json(folder / "architecture.json")
-    return {"seed": SEED, **facts, "architecture": architecture}
+    facts = _search(study, name, budget, values=study.values, regions=study.regions).run()
+    minutes = None if was_begun else (time.perf_counter() - begin) / 60
+    return {"seed": SEED, "minutes": minutes, **facts, "architecture": read_json(folder / "architecture.json")}
 
 
 def draw_within(study: GridStudy) -> Record:
@@ -172,7 +188,14 @@ def train_published(study: GridStudy, name: str, architecture: Architecture, see
 
 
 def train_network(
-    study: GridStudy, name: str, architecture: Architecture, *, seed: int = SEED, minutes: float | None = None
+    study: GridStudy,
+    name: str,
+    architecture: Architecture,
+    *,
+    seed: int = SEED,
+    minutes: float | None = None,
+    epochs: int | None = None,
+    plan: Plan | None = None,
 ) -> Record:
     """Train from scratch, or go on with it; return what it took and reached on the fold.
 
@@ -181,33 +204,37 @@ def train_network(
         name: of the unit, and of its folder under ``runs``.
         architecture: of any space.
         seed: of weights, order and augmentation.
-        minutes: of training; None takes as many epochs as all others.
+        minutes: of training, instead of ``epochs``.
+        epochs: passes over the cases; where both are None, as many as in the correlation.
+        plan: how; None takes the study's.
     """
-    run = study.runs / name
+    run, plan = study.runs / name, plan or study.plan
+    if minutes is None and epochs is None:
+        epochs = study.result("correlation/length")["epochs"]
     train(
         study.data,
         run,
         task=study.task,
         architecture=architecture,
-        plan=study.plan,
+        plan=plan,
         init=None,
         fold=FOLD,
         seed=seed,
         minutes=minutes,
-        epochs=study.result("correlation/length")["epochs"] if minutes is None else None,
+        epochs=epochs,
         compute=study.compute,
     )
     facts = read_json(run / "run.json")
     kept = ("seed", "minutes", "minutes_of_last_part", "steps", "num_parameters", "dice_of_fold")
-    memory = cost_of_kind("train_memory", study.plan, study.compute)(architecture)
+    memory = cost_of_kind("train_memory", plan, study.compute)(architecture)
     return {"space": architecture.space, "train_memory_bytes": memory, **{key: facts[key] for key in kept}}
 
 
-def _search(study: GridStudy, name: str, values: OneShotPreset, regions: list[Record]) -> BudgetSearch:
+def _search(study: GridStudy, name: str, budget: Budget, values: OneShotPreset, regions: list[Record]) -> BudgetSearch:
     """Return a search in the annealed supernet, in the folder of a unit."""
     return BudgetSearch(
         study.runs / name,
-        study.budget(),
+        budget,
         searcher=study.supernet("annealed"),
         learn=study.taught,
         regions=regions,

@@ -54,6 +54,9 @@ class GridSettings:
     pairs: int = 4  # seeds with which the chosen network and another one are trained
     candidates: int = 500  # of the search under the budget
     budget: str | None = None  # KIND=AMOUNT; None takes the median training memory of the correlation's architectures
+    largest: str | None = None  # KIND=AMOUNT, of three budgets; None takes what the dearest network takes to train
+    retrain_minutes: float = 10.0  # of training the network of the largest from scratch; the others have equal steps
+    retrained: int = 3  # seeds with which those of the three budgets are trained
 
 
 class GridStudy:

@@ -1,7 +1,7 @@
 """From the result files of the evidence on grids to a summary: table 1, figure 3, rank correlations, differences."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from monai_nas.benchmarks.evidence_table import interval_95
+from monai_nas.benchmarks.grid_evidence_budgets import THIRDS
 from monai_nas.benchmarks.grid_evidence_study import SUPERNETS, VARIANTS, GridSettings, Record
 from monai_nas.files import read_json
 from monai_nas.strategies.one_shot import Assistant
@@ -23,7 +24,9 @@ CONVENTIONS = {
     "interval_95": "Student's t over architectures in table 1, over pairs elsewhere; null for one value",
     "kendall_95, spearman_95": f"2.5th and 97.5th percentile of {RESAMPLES} bootstrap samples of the architectures",
     "again_trained": "the ceiling: two seeds of training from scratch",
-    "difference": "chosen minus the other, by pair; a pair has one seed",
+    "difference": "the first minus the other, by pair; a pair has one seed",
+    "measured_minus": "live tensor bytes measured in a training step, minus what was promised, in percent of that",
+    "as_shipped": "one long training: each seed of the other is compared with that one",
 }
 
 Array = npt.NDArray[Any]
@@ -44,6 +47,7 @@ def summarize(out: Path, settings: GridSettings) -> dict[str, Any]:
         **_correlation(read, settings.correlated),
         "chosen": _pairs(read, "chosen", "random", settings.pairs),
         "published": _pairs(read, "published", "dints", settings.pairs),
+        **_budgets(read, settings.retrained),
     }
 
 
@@ -176,8 +180,67 @@ def _pairs(read: Read, part: str, other: str, count: int) -> dict[str, Any]:
             "train_memory_mib": statistics.fmean(_mib(record["train_memory_bytes"]) for record in records),
             "million_parameters": statistics.fmean(record["num_parameters"] for record in records) / 1e6,
         }
-    differences = [first - second for first, second in zip(*dice, strict=True)]
-    return summary | {"difference": {"pairs": len(done), "dice_percent": spread(differences), "by_pair": differences}}
+    first, second = (dict(enumerate(records)) for records in zip(*done, strict=True))
+    return summary | {"difference": _difference(first, second)}
+
+
+def _budgets(read: Read, count: int) -> dict[str, Any]:
+    """Return what each of three budgets promised and its search took, the networks trained anew, their differences."""
+    scores: dict[str, dict[int, Record]] = {}
+    for name in (*THIRDS, "shipped"):
+        found = {seed: read(f"budgets/{name}_{seed}") for seed in range(count)}
+        scores[name] = {seed: record for seed, record in found.items() if record is not None}
+    whole, costs = read("budgets/shipped"), {name: read(f"budgets/memory_{name}") for name in THIRDS}
+    costs["shipped"] = whole
+    networks = {name: _network(list(scores[name].values()), costs[name]) for name in scores}
+    networks["as_shipped"] = None if whole is None else _network([whole], whole)
+    differences = {
+        f"{first}_minus_{second}": _difference(scores[first], scores[second])
+        for first, second in (("middle", "largest"), ("smallest", "largest"), *((name, "shipped") for name in THIRDS))
+    }
+    for name in THIRDS:
+        same: dict[int, Record] = {} if whole is None else dict.fromkeys(scores[name], whole)
+        differences[f"{name}_minus_as_shipped"] = _difference(scores[name], same)
+    promises = {name: _promise(read(f"budgets/search_{name}"), costs[name]) for name in THIRDS}
+    return {"promises": promises, "networks": networks, "network_differences": differences}
+
+
+def _promise(search: Record | None, costs: Record | None) -> dict[str, Any] | None:
+    """Return what was asked for and promised, what was measured, and the minutes of the search."""
+    if search is None or costs is None:
+        return None
+    limit, promised, measured = search["limit_bytes"], costs["train_memory_bytes"], costs["measured_bytes"]
+    return {
+        **{key: search[key] for key in ("budget", "candidates", "minutes")},
+        "promised_mib": _mib(promised),
+        "measured_mib": _mib(measured),
+        "measured_minus_promised_percent": 100 * (measured / promised - 1),
+        "measured_minus_budget_percent": None if limit is None else 100 * (measured / limit - 1),
+    }
+
+
+def _network(scores: Sequence[Record], costs: Record | None) -> dict[str, Any] | None:
+    """Return a row of the networks of the budgets: the trainings of one network, and what it costs."""
+    if not scores or costs is None:
+        return None
+    return {
+        "trainings": len(scores),
+        "dice_percent": spread(_percent(record["dice_of_fold"] for record in scores)),
+        "steps": statistics.fmean(record["steps"] for record in scores),
+        "train_memory_mib": _mib(costs["train_memory_bytes"]),
+        "million_parameters": scores[0]["num_parameters"] / 1e6,
+        "gflops": costs["flops"] / 1e9,
+    }
+
+
+def _difference(first: Mapping[int, Record], second: Mapping[int, Record]) -> dict[str, Any] | None:
+    """Return the differences of Dice by the seeds that both have."""
+    seeds = [seed for seed in first if seed in second]
+    if not seeds:
+        return None
+    dice = [[one[seed]["dice_of_fold"] for seed in seeds] for one in (first, second)]
+    differences = _minus(*dice)
+    return {"pairs": len(seeds), "dice_percent": spread(differences), "by_pair": differences}
 
 
 def _percent(shares: Iterable[float]) -> list[float]:

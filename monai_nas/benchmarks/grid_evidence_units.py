@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from monai_nas.architecture import Architecture
+from monai_nas.benchmarks import grid_evidence_budgets as budgets
 from monai_nas.benchmarks import grid_evidence_runs as runs
 from monai_nas.benchmarks.grid_evidence_maps import draw_maps
 from monai_nas.benchmarks.grid_evidence_study import SUPERNETS, VARIANTS, GridStudy, Record
 
-PARTS = ("table1", "correlation", "chosen", "published", "maps")
+PARTS = ("table1", "correlation", "chosen", "published", "budgets", "maps")
 DRAWN = "correlation/architectures"
 LENGTH = "correlation/length"
 CHOSEN = "chosen/search"
@@ -30,16 +31,18 @@ class Unit:
         return self.name.partition("/")[0]
 
 
-def all_units(study: GridStudy, published: Architecture | None) -> list[Unit]:
+def all_units(study: GridStudy, published: Architecture | None, shipped: budgets.Shipped | None) -> list[Unit]:
     """Return the units of all parts in the order in which they are done.
 
     Args:
         study: what they share.
         published: the architecture to compare the chosen one with; without it there is no such part.
+        shipped: the network to compare those of the budgets with; without it they are compared among themselves.
     """
     units = [*_table1(study), *_correlation(study), *_chosen(study)]
     if published is not None:
         units += _published(study, published)
+    units += _budgets(study, shipped)
     needs = ("supernets/kept", "table1/architectures")
     return [*units, Unit("maps/maps", partial(draw_maps, study), needs)]
 
@@ -113,4 +116,23 @@ def _published(study: GridStudy, architecture: Architecture) -> list[Unit]:
         ):
             name = f"published/{kind}_{seed}"
             units.append(Unit(name, partial(work, study, name, seed=seed), needs, minutes))
+    return units
+
+
+def _budgets(study: GridStudy, shipped: budgets.Shipped | None) -> list[Unit]:
+    units, minutes = [Unit(budgets.AMOUNTS, partial(budgets.set_budgets, study))], study.settings.retrain_minutes
+    for name in budgets.THIRDS:
+        search = budgets.search_of(name)
+        units.append(Unit(search, partial(budgets.choose_for, study, name), ("supernets/annealed", budgets.AMOUNTS)))
+        units.append(Unit(f"budgets/memory_{name}", partial(budgets.measure, study, name), (search,)))
+    if shipped is not None:
+        units.append(Unit("budgets/shipped", partial(budgets.describe, study, shipped)))
+    for seed in range(study.settings.retrained):
+        for name in budgets.THIRDS:
+            unit = f"budgets/{name}_{seed}"
+            needs = (budgets.search_of(name), *([] if unit == budgets.FIRST else [budgets.FIRST]))
+            units.append(Unit(unit, partial(budgets.retrain, study, unit, name, seed), needs, minutes))
+        if shipped is not None:
+            unit = f"budgets/shipped_{seed}"
+            units.append(Unit(unit, partial(budgets.train_shipped, study, unit, seed, shipped), (), minutes))
     return units

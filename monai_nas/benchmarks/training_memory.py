@@ -7,7 +7,7 @@ also the calibration of this machine's scratch memory; with `--device cuda` that
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from math import prod
@@ -83,13 +83,28 @@ def predict(setting: Setting, architecture: Architecture) -> int:
 
 
 def train(setting: Setting, architecture: Architecture) -> None:
-    """Build the network and train it for some steps on noise, with the trainer of this project."""
-    compute = setting.compute
-    torch.manual_seed(setting.seed)
-    network = compute.place(build_network(**setting.network_arguments(architecture)))
+    """Train the network of an architecture as :func:`train_on_noise`."""
+    arguments = setting.network_arguments(architecture)
+    train_on_noise(arguments, setting.patch, setting.batch_size, compute=setting.compute, seed=setting.seed)
+
+
+def train_on_noise(
+    arguments: Mapping[str, Any], patch: Sequence[int], batch_size: int, *, compute: Compute, seed: int
+) -> None:
+    """Build a network and train it for some steps on noise, with the trainer of this project.
+
+    Args:
+        arguments: of :func:`~monai_nas.networks.build_network`.
+        patch: voxels per axis.
+        batch_size: patches.
+        compute: device and number format.
+        seed: of weights and noise.
+    """
+    torch.manual_seed(seed)
+    network = compute.place(build_network(**arguments))
     batch = {
-        "image": torch.randn(setting.batch_size, setting.in_channels, *setting.patch),
-        "label": torch.randint(0, setting.classes, (setting.batch_size, 1, *setting.patch), dtype=torch.uint8),
+        "image": torch.randn(batch_size, arguments["in_channels"], *patch),
+        "label": torch.randint(0, arguments["out_channels"], (batch_size, 1, *patch), dtype=torch.uint8),
     }
     config = TrainerConfig()
     trainer = make_trainer(
@@ -102,6 +117,15 @@ def train(setting: Setting, architecture: Architecture) -> None:
         compute=compute,
     )
     trainer.run()
+
+
+def live_peak(
+    arguments: Mapping[str, Any], patch: Sequence[int], batch_size: int, *, compute: Compute, seed: int
+) -> int:
+    """Return the peak of live tensor bytes of :func:`train_on_noise`, which takes the same."""
+    with LiveBytes(compute.device.type) as live:
+        train_on_noise(arguments, patch, batch_size, compute=compute, seed=seed)
+    return live.peak
 
 
 def measure(setting: Setting, architecture: Architecture) -> dict[str, int]:

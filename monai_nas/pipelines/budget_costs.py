@@ -1,8 +1,10 @@
 """What a network of an architecture costs, by the kinds of budgets."""
 
+import hashlib
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from torch import nn
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.cost import UNMEASURED, basis_text, count_flops, inference_memory, training_memory
+from monai_nas.files import read_json, write_json
 from monai_nas.networks import build_network
 from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.plans.plan import Plan
@@ -17,6 +20,38 @@ from monai_nas.plans.plan import Plan
 TIMED_PASSES = 5
 
 CostOf = Callable[[Architecture], float]
+
+
+class RememberedCosts:
+    """Costs that a kill does not lose: those known so far stand in a file, but for the last ones.
+
+    Hundreds are asked for in a draw of candidates, and memory takes about a second each. A draw that is begun again
+    with the same seed asks for the same ones.
+
+    Args:
+        cost_of: asked once for each architecture.
+        file: JSON, by the hash of the architecture; read where it is there.
+        save_every_seconds: least time between two writings of it.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+
+    def __init__(self, cost_of: CostOf, file: Path, save_every_seconds: float) -> None:
+        self.cost_of = cost_of
+        self.file = file
+        self.save_every_seconds = save_every_seconds
+        self.known: dict[str, float] = read_json(file) if file.exists() else {}
+        self.saved = time.monotonic()
+
+    def __call__(self, architecture: Architecture) -> float:
+        key = hashlib.sha256(architecture.to_json().encode()).hexdigest()
+        if key not in self.known:
+            self.known[key] = self.cost_of(architecture)
+            if time.monotonic() - self.saved >= self.save_every_seconds:
+                write_json(self.file, self.known)
+                self.saved = time.monotonic()
+        return self.known[key]
 
 
 def cost_of_kind(kind: str, plan: Plan, compute: Compute) -> CostOf:

@@ -12,8 +12,8 @@ from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.transforms import build
 from monai_nas.files import load_weights, make_folder, read_json, save_tensors, write_atomic, write_json
-from monai_nas.pipelines.budget_costs import CostOf
-from monai_nas.pipelines.epochs import run_epochs
+from monai_nas.pipelines.budget_costs import CostOf, RememberedCosts
+from monai_nas.pipelines.epochs import checkpoint_seconds, run_epochs
 from monai_nas.pipelines.judging import regions_dice
 from monai_nas.pipelines.one_shot_preset import OneShotPreset
 from monai_nas.pipelines.processes import evaluate_all, first_alone
@@ -34,6 +34,8 @@ def draw_candidates(
 ) -> None:
     """Write candidates.json, unless it is there: architectures within the budget, and what they cost.
 
+    A draw that was cut is made again with the costs that costs.json kept: only the walks are walked again.
+
     Args:
         folder: of the search; it is made.
         budget: of the networks.
@@ -46,13 +48,15 @@ def draw_candidates(
     Raises:
         UserError: when no network of the space is within the budget.
     """
-    file = folder / "candidates.json"
-    if file.exists():
-        return
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
-    found = sample_within(space, cost_of, budget, count=count, rng=rng, basis=basis)
-    make_folder(folder)
-    write_json(file, {"costs": list(found.values()), "architectures": [one.to_record() for one in found]})
+    RunFolder(folder).sweep()
+    file, costs = folder / "candidates.json", folder / "costs.json"
+    if not file.exists():
+        rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
+        remembered = RememberedCosts(cost_of, costs, checkpoint_seconds())
+        found = sample_within(space, remembered, budget, count=count, rng=rng, basis=basis)
+        make_folder(folder)
+        write_json(file, {"costs": list(found.values()), "architectures": [one.to_record() for one in found]})
+    costs.unlink(missing_ok=True)
 
 
 class BudgetSearch:
@@ -151,12 +155,14 @@ class BudgetSearch:
         """Train the candidate's network on from the inherited weights, and keep the weights in its folder."""
         run = RunFolder(self.folder / "finalists" / f"{index:04d}")
         make_folder(run.path)
+        run.sweep()
         dims = len(self.plan.patch_size)
         network = self.searcher.supernet.extract(trial.architecture)
         config = TrainerConfig(rate=self.values.supernet.rate / 2)
         learners = Learners(self.compute.place(network, dims), config, self.compute)
         if (run.path / "model.pt").exists():
             load_weights(learners.network, run.path / "model.pt")
+            (run.path / "checkpoint.pt").unlink(missing_ok=True)  # where a kill came between the two
             return learners.network
         epoch_length = longest_epoch(trial.steps, math.ceil(len(self.learn) / self.plan.batch_size))
         schedule = Schedule(epoch_length, 0, trial.steps // epoch_length)

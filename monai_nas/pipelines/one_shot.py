@@ -19,7 +19,7 @@ from monai_nas.pipelines.judging import foreground_region
 from monai_nas.pipelines.one_shot_preset import one_shot_preset_named
 from monai_nas.pipelines.processes import first_alone, joined
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, sound_cases
-from monai_nas.pipelines.supernet_run import FILE, load_supernet, space_of, train_supernet
+from monai_nas.pipelines.supernet_run import load_supernet, space_of, train_supernet
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies.budget import UNITS, Budget
 from monai_nas.strategies.within_budget import check_reach
@@ -113,7 +113,7 @@ def search_within_budgets(
         first_alone(check)
         first_alone(lambda: run.open(settings))
         first_alone(lambda: run.keep(plan, folds))
-        if all((folder / "run.json").exists() for folder in folders):
+        if all((folder / "run.json").exists() for folder in folders) and (out / "pareto.csv").exists():
             logger.info("%s: finished already", out)
             return
         load = partial(load_supernet, plan=plan, values=values, seed=seed, compute=compute)
@@ -122,12 +122,11 @@ def search_within_budgets(
         first_alone(draw)  # before a supernet is trained: in vain, where a budget has no network
         taught = load_cases(teachers, task, plan, progress=idist.get_rank() == 0)
         if supernet is None:
-            if not (out / FILE).exists():
-                first_alone(
-                    lambda: train_supernet(
-                        run, taught, plan, values, seed=seed, minutes=minutes, epochs=epochs, compute=compute
-                    )
+            first_alone(
+                lambda: train_supernet(
+                    run, taught, plan, values, seed=seed, minutes=minutes, epochs=epochs, compute=compute
                 )
+            )
             searcher = load(out)
         regions = [foreground_region(item, plan) for item in load_cases(judges, task, plan)]
         rows = []

@@ -70,6 +70,14 @@ class RunFolder:
         if self.finished:
             (self.path / "checkpoint.pt").unlink(missing_ok=True)  # where a kill came between the two
 
+    def sweep(self) -> None:
+        """Remove what a kill left of files under way; for folders in a run's, which :meth:`open` does not look into.
+
+        Call it where no other process writes into the folder.
+        """
+        for unfinished in self.path.glob(".*.tmp"):
+            unfinished.unlink()
+
     def choose_plan(
         self, plan: Plan | None, cases: Sequence[Case], task: SegTask, adapt: Callable[[Plan], Plan]
     ) -> Plan:

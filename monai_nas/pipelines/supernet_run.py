@@ -73,7 +73,7 @@ def train_supernet(
     epochs: int | None,
     compute: Compute,
 ) -> None:
-    """Train a supernet with its MAN and write RUN/supernet.pt; continue where the run was cut.
+    """Train a supernet with its MAN and write RUN/supernet.pt, unless it is there; continue where the run was cut.
 
     Args:
         run: gets schedule.json, history.csv, checkpoints and the weights.
@@ -85,6 +85,9 @@ def train_supernet(
         epochs: length in passes over the cases.
         compute: where and in which number format.
     """
+    if (run.path / FILE).exists():
+        (run.path / "checkpoint.pt").unlink(missing_ok=True)  # where a kill came between the two
+        return
     transform = build(values.patches(plan.task, plan))
 
     def start(searcher: OneShot, schedule: Schedule, first: int) -> tuple[Engine, Callable[[], object]]:

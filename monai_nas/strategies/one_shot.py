@@ -39,6 +39,10 @@ class OneShotConfig:
     # kept, and blind to the architecture; none: vanilla one-shot.
     assistant: Assistant = "annealed"
 
+    def first_annealed_step(self, total_steps: int) -> int:
+        """Return where the last phase begins, with annealing or, for the comparisons of table 1, without."""
+        return total_steps - round(self.annealing_share * total_steps)
+
 
 class OneShot(SearchStrategy):
     """One-shot training with a Meta-Assistant Network (HyperSegNAS, Peng et al. 2022, 3.2, equations 2, 4 and 5).
@@ -121,13 +125,8 @@ class OneShot(SearchStrategy):
         """Return lambda of equation 5 at a step: linear over the last steps, to 1 after the last one."""
         if self.config.assistant != "annealed":
             return 0.0
-        first = self.first_annealed_step
+        first = self.config.first_annealed_step(self.total_steps)
         return max(0, step + 1 - first) / max(1, self.total_steps - first)
-
-    @property
-    def first_annealed_step(self) -> int:
-        """Where the last phase begins, with annealing or, for the comparisons of table 1, without."""
-        return self.total_steps - round(self.config.annealing_share * self.total_steps)
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up and a cosine to zero, then a lower one while annealing.
@@ -135,7 +134,7 @@ class OneShot(SearchStrategy):
         With one cosine over all steps the rate would be some hundredths of its peak while the MAN goes, and the weights
         could not follow.
         """
-        config, first = self.config, self.first_annealed_step
+        config, first = self.config, self.config.first_annealed_step(self.total_steps)
         if step < first:
             return warmed_cosine(step, first, rate=config.rate, warmup_steps=config.warmup_steps)
         return warmed_cosine(step - first, self.total_steps - first, rate=config.annealing_rate * config.rate)

@@ -1,7 +1,8 @@
 """The evidence on grids, whole, on tiny phantoms: trainings from scratch take no time, all else is the real thing."""
 
 import dataclasses
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,25 @@ import pytest
 import torch
 
 from monai_nas.architecture import Architecture
+from monai_nas.benchmarks import grid_evidence_budgets as budgets
 from monai_nas.benchmarks import grid_evidence_maps as maps
 from monai_nas.benchmarks import grid_evidence_runs as runs
 from monai_nas.benchmarks import grid_evidence_study
-from monai_nas.benchmarks.grid_evidence import LEFT_OUT, main
+from monai_nas.benchmarks.grid_evidence import LEFT_OUT, NOT_SHIPPED, main
 from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings, GridStudy
 from monai_nas.benchmarks.grid_evidence_units import PARTS, all_units, planned, repeated
-from monai_nas.files import read_json, write_json
+from monai_nas.errors import UserError
+from monai_nas.files import read_json, write_atomic, write_json
 from monai_nas.pipelines import supernet_run
+from monai_nas.pipelines.budget_costs import cost_of_kind
 from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS
-from monai_nas.plans.plan import Plan
-from monai_nas.spaces import DintsSpace, TopologySpace, to_dints_code
+from monai_nas.plans.fingerprint import measure_fingerprint
+from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.spaces import CellUNetSpace, DintsSpace, TopologySpace, to_dints_code
 from monai_nas.tasks.splits import make_folds, training_cases
+from monai_nas.tasks.task import load_task
 
+MIB = 1024**2
 COUNTS = GridSettings(
     width=4,
     supernet_minutes=1e-4,
@@ -34,8 +41,11 @@ COUNTS = GridSettings(
     pairs=2,
     candidates=3,
     budget="parameters=6K",
+    largest="parameters=9K",
+    retrain_minutes=3.6,
+    retrained=2,
 )
-STEPS = 10  # of a fake training whose length is asked for in minutes
+STEPS = 10  # of a fake training whose length is asked for as 3 minutes
 
 
 @dataclass
@@ -50,7 +60,7 @@ class FakeTrain:
             self.interrupted_at = None
             raise KeyboardInterrupt
         self.calls.append({"name": "/".join(out.parts[-2:]), **asked})
-        steps = STEPS if asked["epochs"] is None else 4 * asked["epochs"]
+        steps = round(STEPS * asked["minutes"] / 3) if asked["epochs"] is None else 4 * asked["epochs"]
         kept = sum(choice != "zero" for _, choice in asked["architecture"].choices)
         facts = {"minutes_of_last_part": 3.0, "num_parameters": 1000 * kept, "steps": steps}
         facts |= {"dice_of_fold": kept / 64 + asked["seed"] / 256}
@@ -65,11 +75,15 @@ def patched() -> Iterator[FakeTrain]:
     def adapt(plan: Plan) -> Plan:
         return dataclasses.replace(plan, patch_size=(24, 16, 16), strides=((2, 2, 2), (2, 2, 2)))
 
+    def here(work: Callable[..., int], *arguments: Any, **options: Any) -> int:
+        return work(*arguments, **options)
+
     tiny = dataclasses.replace(values, adapt=adapt, num_finalists=1, fine_tuning_steps=2)
     fake = FakeTrain()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid_evidence_study, "one_shot_preset_named", lambda name: tiny)
-        for module in (supernet_run, runs):
+        patch.setattr(budgets, "in_fresh_process", here)
+        for module in (supernet_run, runs, budgets):
             patch.setattr(module, "space_of", lambda plan: TopologySpace(num_blocks=3, num_levels=len(plan.strides)))
         patch.setattr(supernet_run, "TIMED_STEPS", 6)
         patch.setattr(runs, "train", fake)
@@ -82,6 +96,18 @@ def words_for(data: Path, folder: Path, *more: str) -> list[str]:
     return ["--data", str(data), "--runs", str(folder / "runs"), "--out", str(folder / "out"), *words, *more]
 
 
+def write_shipped(data: Path, folder: Path, fold: int = 0) -> str:
+    """Write what a shipped network leaves in docs/results; return the prefix of its files."""
+    task = load_task(None, data)
+    plan = make_plan(task, measure_fingerprint(training_cases(data), task))
+    plan = dataclasses.replace(plan, width=8, patch_size=(16, 16, 16), strides=((2, 2, 2), (2, 2, 2)))
+    plan.save(folder / "task04_plan.json")
+    CellUNetSpace(num_nodes=2).sample(np.random.default_rng(0)).save(folder / "task04_train_architecture.json")
+    facts = {"seed": 7, "fold": fold, "steps": 5000, "num_parameters": 12_000, "dice_of_fold": 0.75}
+    write_json(folder / "task04_train_run.json", facts | {"minutes_of_last_part": 120.0})
+    return str(folder / "task04")
+
+
 @dataclass
 class Finished:
     """All parts, cut once."""
@@ -90,6 +116,7 @@ class Finished:
     arguments: list[str]
     calls: list[dict[str, Any]]
     code: Architecture
+    shipped: budgets.Shipped
 
     def result(self, name: str) -> dict[str, Any]:
         record: dict[str, Any] = read_json(self.folder / "out" / f"{name}.json")
@@ -101,13 +128,14 @@ def finished(phantoms: Path, patched: FakeTrain, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("grid_evidence")
     code = DintsSpace(num_blocks=3, num_levels=2).sample(np.random.default_rng(0))
     write_json(folder / "code.json", to_dints_code(code))
-    arguments = words_for(phantoms, folder, "--dints-code", str(folder / "code.json"))
+    prefix = write_shipped(phantoms, folder)
+    arguments = words_for(phantoms, folder, "--dints-code", str(folder / "code.json"), "--shipped", prefix)
     patched.interrupted_at = 3
     with pytest.raises(SystemExit) as leaving:
         main(arguments)
     assert leaving.value.code == 130
     main(arguments)
-    return Finished(folder, arguments, list(patched.calls), code)
+    return Finished(folder, arguments, list(patched.calls), code, budgets.Shipped.load(prefix))
 
 
 def test_a_cut_goes_on_and_each_training_is_made_once(
@@ -120,13 +148,15 @@ def test_a_cut_goes_on_and_each_training_is_made_once(
         *(f"correlation/trained_{index:02d}" for index in (1, 3, 0, 2)),
         *("chosen/chosen_0", "chosen/random_0", "chosen/chosen_1", "chosen/random_1"),
         *("published/chosen_0", "published/dints_0", "published/chosen_1", "published/dints_1"),
+        *(f"budgets/{name}_0" for name in ("largest", "middle", "smallest", "shipped")),
+        *(f"budgets/{name}_1" for name in ("largest", "middle", "smallest", "shipped")),
     ]
     main(finished.arguments)
     assert len(patched.calls) == len(names)
     main([*finished.arguments, "--list"])
     lines = capsys.readouterr().out.splitlines()
     units = [line.split("│") for line in lines if "/" in line and "│" in line]
-    assert len(units) == 1 + 4 + 5 + 3 + 2 + 4 + 2 + 4 + 4 + 1
+    assert len(units) == 1 + 4 + 5 + 3 + 2 + 4 + 2 + 4 + 4 + (1 + 3 + 3 + 1 + 8) + 1
     assert {state.strip() for _, _, state, *_ in units} == {"done"}
     assert lines[-2].split("│")[3].strip() == "0"
 
@@ -137,6 +167,8 @@ def test_trainings_have_equal_steps_or_equal_minutes(finished: Finished, phantom
     plan = Plan.load(finished.folder / "out" / "plan.json")
     for call in finished.calls:
         part, kind = call["name"].split("/")
+        if part == "budgets":
+            continue
         by_minutes = part == "published" or kind == "length"
         assert (call["minutes"], call["epochs"]) == ((3.0, None) if by_minutes else (None, 2))
         assert call["plan"] == plan and call["fold"] == 0 and call["init"] is None
@@ -206,6 +238,75 @@ def test_the_summary_of_pairs(finished: Finished) -> None:
     assert finished.result("summary")["published"]["dints"]["steps"] == STEPS
 
 
+def test_three_budgets_of_one_supernet(finished: Finished, phantoms: Path) -> None:
+    amounts = finished.result("budgets/amounts")
+    assert amounts["budgets"] == {"largest": "parameters=9K", "middle": "parameters=6K", "smallest": "parameters=3K"}
+    assert amounts["reach"][0] < 3000 and amounts["reach"][1] > 9000
+    plan = Plan.load(finished.folder / "out" / "plan.json")
+    for name, limit in (("largest", 9000), ("middle", 6000), ("smallest", 3000)):
+        search, costs = (finished.result(f"budgets/{kind}_{name}") for kind in ("search", "memory"))
+        assert 0.95 * limit <= search["cost"] <= limit and search["minutes"] > 0 and search["limit_bytes"] is None
+        architecture = Architecture.from_record(search["architecture"])
+        compute = GridStudy(phantoms, finished.folder, finished.folder, COUNTS).compute
+        assert costs["train_memory_bytes"] == cost_of_kind("train_memory", plan, compute)(architecture)
+        assert costs["measured_bytes"] == pytest.approx(costs["train_memory_bytes"], rel=0.05)
+    assert finished.result("summary")["promises"]["smallest"]["budget"] == "parameters=3K"
+
+
+def test_networks_of_the_budgets_have_equal_steps_and_the_shipped_one_equal_minutes(finished: Finished) -> None:
+    plan, calls = Plan.load(finished.folder / "out" / "plan.json"), finished.calls[-8:]
+    for number, call in enumerate(calls):
+        name, seed = call["name"].removeprefix("budgets/").split("_")
+        assert call["seed"] == int(seed) == number // 4
+        by_minutes = name == "shipped" or number == 0
+        assert (call["minutes"], call["epochs"]) == ((3.6, None) if by_minutes else (None, 3))
+        if name == "shipped":
+            assert (call["architecture"], call["plan"]) == (finished.shipped.architecture, finished.shipped.plan)
+        else:
+            record = finished.result(f"budgets/search_{name}")["architecture"]
+            assert call["architecture"].to_record() == record and call["plan"] == plan
+    networks = finished.result("summary")["networks"]
+    assert {networks[name]["steps"] for name in ("largest", "middle", "smallest", "shipped")} == {12}
+    assert (networks["as_shipped"]["steps"], networks["as_shipped"]["dice_percent"]["mean"]) == (5000, 75)
+    dice = [finished.result(f"budgets/largest_{seed}")["dice_of_fold"] for seed in (0, 1)]
+    differences = finished.result("summary")["network_differences"]["largest_minus_as_shipped"]["by_pair"]
+    assert differences == pytest.approx([100 * (one - 0.75) for one in dice])
+
+
+def test_less_than_a_pass_over_the_cases_is_refused(
+    finished: Finished, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "train", FakeTrain())
+    settings = dataclasses.replace(COUNTS, retrain_minutes=0.9)  # three steps, where a pass has four
+    out = shutil.copytree(finished.folder / "out", tmp_path / "out")
+    (out / "settings.json").unlink()
+    study = GridStudy(phantoms, tmp_path / "runs", out, settings)
+    with pytest.raises(UserError, match=r"--retrain-minutes 0\.9: less than a pass over the cases"):
+        budgets.retrain(study, budgets.FIRST, "largest", 0)
+
+
+def test_by_default_the_largest_budget_is_the_dearest_network(
+    finished: Finished, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomic(tmp_path / "plan.json", (finished.folder / "out" / "plan.json").read_bytes())
+    study = GridStudy(phantoms, tmp_path, tmp_path, dataclasses.replace(COUNTS, largest=None))
+    monkeypatch.setattr(budgets, "cost_of_kind", lambda kind, plan, compute: lambda architecture: 0.0)
+    for low, high in ((20, 62), (20, 59)):
+        monkeypatch.setattr("monai_nas.strategies.within_budget.reach", lambda *_, r=(low, high): [MIB * x for x in r])
+        monkeypatch.setattr(budgets, "reach", lambda *_, r=(low, high): [MIB * x for x in r])
+        if high == 62:  # 60, 40 and 20
+            amounts = budgets.set_budgets(study)["budgets"]
+            assert list(amounts.values()) == ["train_memory=60MB", "train_memory=40MB", "train_memory=20MB"]
+        else:  # 57, 38 and 19
+            with pytest.raises(UserError, match=r"train_memory=19MB: out of reach: .* take 20 MB to 59 MB of tensors"):
+                budgets.set_budgets(study)
+
+
+def test_a_shipped_network_of_another_fold_is_refused(phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task04_train_run\.json: fold 1 was kept out, not 0"):
+        budgets.Shipped.load(write_shipped(phantoms, tmp_path, fold=1))
+
+
 def test_other_settings_are_refused(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         main([*finished.arguments, "--width", "8"])
@@ -218,11 +319,13 @@ def test_without_a_code_the_published_part_is_left_out(
 ) -> None:
     main(words_for(phantoms, tmp_path, "--list"))
     listing = capsys.readouterr().out
-    assert LEFT_OUT in listing.replace("\n", " ") and "dints_0" not in listing and not any(tmp_path.iterdir())
+    for line, unit in ((LEFT_OUT, "dints_0"), (NOT_SHIPPED, "shipped_0")):
+        assert line in listing.replace("\n", " ") and unit not in listing
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_part_brings_what_it_needs(phantoms: Path, patched: FakeTrain, tmp_path: Path) -> None:
-    units = all_units(GridStudy(phantoms, tmp_path, tmp_path, COUNTS), None)
+    units = all_units(GridStudy(phantoms, tmp_path, tmp_path, COUNTS), None, None)
     names = [unit.name for unit in units]
     assert len(set(names)) == len(names)
     assert [unit.name for unit in planned(units, ["maps"])] == ["table1/architectures", "supernets/kept", "maps/maps"]

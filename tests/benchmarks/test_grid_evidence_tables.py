@@ -11,7 +11,7 @@ from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings
 from monai_nas.benchmarks.grid_evidence_tables import kendall, ranks, spearman, summarize
 from monai_nas.benchmarks.grid_evidence_units import repeated
 from monai_nas.export.tables import BLOCK, fill_tables
-from monai_nas.files import write_json
+from monai_nas.files import read_json, write_json
 
 PAGE = Path(__file__).parents[2] / "docs" / "hypersegnas.md"
 MIB = 1024**2
@@ -76,6 +76,20 @@ def write_all(out: Path, settings: GridSettings, parts: tuple[str, ...]) -> None
             for seed in range(settings.pairs):
                 training(f"{part}/chosen_{seed}", 0.75 + seed / 64)
                 training(f"{part}/{other}_{seed}", 0.5)
+    if "budgets" in parts:
+        for place, name in enumerate(("largest", "middle", "smallest")):
+            asked, promised = (300 - 100 * place) * MIB, (288 - 96 * place) * MIB
+            search = {"budget": f"train_memory={asked // MIB}MB", "limit_bytes": asked, "candidates": 500}
+            write_json(out / "budgets" / f"search_{name}.json", search | {"minutes": 8.5})
+            costs = {"train_memory_bytes": promised, "flops": 3e9}
+            write_json(out / "budgets" / f"memory_{name}.json", costs | {"measured_bytes": promised * 1.015625})
+            for seed in range(settings.retrained):
+                training(f"budgets/{name}_{seed}", 0.75 - place / 64 + seed * place / 128)
+        training("budgets/shipped", 0.875)
+        shipped = read_json(out / "budgets" / "shipped.json")
+        write_json(out / "budgets" / "shipped.json", shipped | {"flops": 32e9, "train_memory_bytes": 640 * MIB})
+        for seed in range(settings.retrained):
+            training(f"budgets/shipped_{seed}", 0.5)
     if "maps" in parts:
         facts: dict[str, Any] = {
             "mean_with_foreground": 2.0,
@@ -86,7 +100,28 @@ def write_all(out: Path, settings: GridSettings, parts: tuple[str, ...]) -> None
         write_json(out / "maps" / "maps.json", {"equation_6": facts, "equation_7": facts})
 
 
-ALL = ("table1", "correlation", "chosen", "published", "maps")
+ALL = ("table1", "correlation", "chosen", "published", "budgets", "maps")
+
+
+def test_budgets_before_all_is_done(tmp_path: Path) -> None:
+    """Two seeds of the smallest and one of the largest, no shipped network, a budget of another kind."""
+    settings = GridSettings()
+    write_all(tmp_path, settings, ("budgets",))
+    for file in ("largest_1", "largest_2", "smallest_2", "memory_middle", "shipped", "shipped_0", "shipped_1"):
+        (tmp_path / "budgets" / f"{file}.json").unlink()
+    write_json(
+        tmp_path / "budgets" / "search_largest.json",
+        {"budget": "flops=3G", "limit_bytes": None, "candidates": 9, "minutes": None},
+    )
+    summary = summarize(tmp_path, settings)
+    assert summary["promises"]["middle"] is None and summary["networks"]["middle"] is None
+    assert summary["promises"]["largest"]["measured_minus_budget_percent"] is None
+    assert summary["networks"]["shipped"] is None and summary["networks"]["smallest"]["trainings"] == 2
+    differences = summary["network_differences"]
+    assert differences["smallest_minus_largest"]["by_pair"] == [-3.125]
+    assert differences["smallest_minus_largest"]["dice_percent"]["interval_95"] is None
+    assert differences["largest_minus_shipped"] is None and differences["largest_minus_as_shipped"] is None
+    assert differences["middle_minus_shipped"]["pairs"] == 1
 
 
 @pytest.mark.parametrize("parts", [(), ALL[:1], ALL[1:3], ALL], ids=["none", "table1", "some", "all"])
@@ -95,9 +130,9 @@ def test_the_page_shows_what_there_is(parts: tuple[str, ...], tmp_path: Path) ->
     write_all(out, settings, parts)
     write_json(out / "summary.json", summarize(out, settings))
     blocks = [block["body"].splitlines() for block in BLOCK.finditer(fill_tables(PAGE.read_text(), tmp_path))]
-    table1, figure3, tau, figure4, chosen, gain, published, _, picture, maps = blocks
-    rows = [len(block) - 2 for block in (table1, figure3, tau, figure4, chosen, gain, published)]
-    assert rows == [5, 12, 4, 24, 2, 1, 2]
+    table1, figure3, tau, figure4, chosen, gain, published, _, promises, networks, differences, picture, maps = blocks
+    tables = (table1, figure3, tau, figure4, chosen, gain, published, promises, networks, differences)
+    assert [len(block) - 2 for block in tables] == [5, 12, 4, 24, 2, 1, 2, 3, 5, 8]
     assert picture == ["*Not there yet: `results/hypersegnas/maps/maps.png`.*"]
     if "table1" in parts:
         assert table1[2].startswith("| no MAN | 50.54 | 0.3521 | - | - | 0.25 | 100 |")
@@ -118,6 +153,18 @@ def test_the_page_shows_what_there_is(parts: tuple[str, ...], tmp_path: Path) ->
         assert gain[2].endswith("| 25, 26.56, 28.12, 29.69 |")
     else:
         assert gain[2] == "| chosen - random | - | - | - | - | - |"
+    if "budgets" in parts:
+        assert promises[2] == "| largest | train_memory=300MB | 288 | 292.5 | 1.562 | -2.5 | 500 | 8.5 |"
+        assert promises[4] == "| a third | train_memory=100MB | 96 | 97.5 | 1.562 | -2.5 | 500 | 8.5 |"
+        assert networks[2] == "| largest | 3 | 75 | 0 | 75, 75 | 600 | 288 | 2 | 3 |"
+        assert networks[5] == "| shipped, equal minutes | 3 | 50 | 0 | 50, 50 | 600 | 640 | 2 | 32 |"
+        assert networks[6] == "| as shipped | 1 | 87.5 | - | - | 600 | 640 | 2 | 32 |"
+        assert differences[2].startswith("| two thirds - largest | 3 | -0.7812 | 0.7812 | -2.722, 1.159 |")
+        assert differences[3].endswith("| -3.125, -1.562, 0 |")
+        assert differences[4] == "| largest - shipped, equal minutes | 3 | 25 | 0 | 25, 25 | 25, 25, 25 |"
+        assert differences[9].endswith("| -15.62, -14.06, -12.5 |")
+    else:
+        assert promises[2] == "| largest | - | - | - | - | - | - | - |" and networks[6].startswith("| as shipped | - |")
     assert (
         (maps[2] == "| equation 6 | 2 | 1 | 0.5 | 0.25, 0.75 |")
         if "maps" in parts

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.errors import UserError
-from monai_nas.files import load_tensors, read_json
+from monai_nas.files import load_tensors, read_json, write_json
 from monai_nas.networks import build_network
 from monai_nas.pipelines import budget_costs, epochs
 from monai_nas.pipelines import one_shot as module
@@ -138,6 +138,31 @@ def test_a_break_at_any_stage_leaves_no_trace(
             assert (out / folder / name).read_bytes() == (finished / folder / name).read_bytes(), name
 
 
+def test_a_kill_between_weights_and_checkpoint_leaves_no_checkpoint(
+    phantoms: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    finalist = max((out / "budget_1" / "finalists").iterdir())
+    ranking = read_json(out / "budget_1" / "ranking.json")
+    del ranking["fine_tuned"][str(int(finalist.name))]
+    write_json(out / "budget_1" / "ranking.json", ranking)
+    (out / "budget_1" / "run.json").unlink()
+    for folder in (out, finalist):
+        (folder / "checkpoint.pt").touch()
+    run(phantoms, out, None)
+    assert not list(out.rglob("checkpoint.pt"))
+    assert (out / "budget_1" / "model.pt").read_bytes() == (finished / "budget_1" / "model.pt").read_bytes()
+
+
+def test_a_kill_before_the_table_of_all_budgets_costs_nothing(phantoms: Path, finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    (out / "pareto.csv").unlink()  # which is written last
+    run(phantoms, out, None)
+    rows = [list(csv.DictReader((folder / "pareto.csv").read_text().splitlines())) for folder in (out, finished)]
+    assert [row | {"latency": ""} for row in rows[0]] == [row | {"latency": ""} for row in rows[1]]
+    assert (out / "budget_1" / "model.pt").read_bytes() == (finished / "budget_1" / "model.pt").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("part", "step"),
     [
@@ -167,9 +192,12 @@ def test_a_break_inside_an_epoch_costs_what_came_after_the_checkpoint(
     monkeypatch.setattr(epochs, "attach_record", partial(attach, broken=True))
     with pytest.raises(KeyboardInterrupt):
         run(phantoms, out, plan, budgets=[SMALL])
+    for folder in (out, *out.glob("finalists/*")):
+        (folder / ".checkpoint.pt.x.tmp").touch()  # as a kill leaves it
     monkeypatch.setattr(epochs, "attach_record", partial(attach, broken=False))
     run(phantoms, out, plan, budgets=[SMALL])
     assert steps[: step + 2] == [*range(step + 1), step], "no step but the cut one is done again"
+    assert not list(out.rglob("*.tmp"))
     assert (out / "supernet.pt").read_bytes() == (finished / "supernet.pt").read_bytes()
     assert (out / "history.csv").read_bytes() == (finished / "history.csv").read_bytes()
     for name in ("architecture.json", "network.json", "model.pt", "candidates.json", "ranking.json"):
