@@ -256,12 +256,11 @@ def test_a_network_of_other_axes_is_turned() -> None:
 
 @pytest.mark.slow
 def test_the_real_commands(phantoms: Path, tmp_path: Path) -> None:
-    names = ["ours", "ours_search", "dynunet", "nnunet"]
+    names = ["ours", "ours_search", "dynunet"]
     words = ["--first-minutes", "0.02", "--minutes-limit", "0.02", "--target", "0.001"]
     main([*words_for(phantoms, tmp_path, "--contender", *names), *words])
-    record = read_json(tmp_path / "minutes.json")
-    assert [name for name, entry in record["contenders"].items() if entry] == [n for n in names if n not in left_out()]
-    for name in ("ours", "ours_search", "dynunet"):
-        (training,) = record["contenders"][name]["trainings"]
+    contenders = read_json(tmp_path / "minutes.json")["contenders"]
+    for name in names:
+        (training,) = contenders[name]["trainings"]
         assert training["steps"] >= 1 and training["minutes"] > 0.02 and training["starts"] == 1
     assert not list((tmp_path / "runs").glob("*/cache"))
