@@ -121,23 +121,39 @@ def run_job(job: Job, study: Study, tick: Tick) -> None:
         KeyboardInterrupt: on Ctrl-C, when the command has ended.
     """
     folder, words = job.folder(study), commands(job, study)
-    run, log = folder / "run", folder / "log.txt"
     if job.architecture is not None and not job.is_hand_made:
         architecture_of(job).save(folder / "architecture.json")
-    if not (run / "run.json").exists():
-        starts = read_starts(folder)
-        checkpoint = run / "checkpoint.pt"
-        kept = checkpoint.stat().st_mtime if checkpoint.exists() else None
-        start = {"began": time.time(), "checkpoint_before": kept, "peak_memory_bytes": None}
-        write_json(folder / "starts.json", [*starts, start])
-        ended = run_command([sys.executable, "-m", "monai_nas", *words[0]], log, tick)
-        write_json(folder / "starts.json", [*starts, start | {"peak_memory_bytes": ended.peak_memory_bytes}])
-        check(ended, words[0], log)
-    folds = read_json(run / "folds.json")
+    run_to_its_end([sys.executable, "-m", "monai_nas", *words[0]], f"monai-nas {words[0][0]}", folder, tick)
+    folds = read_json(folder / "run" / "folds.json")
     names = set(folds["folds"][folds["kept_out"]])
     link_cases([case for case in training_cases(study.data) if case.name in names], folder / "withheld")
+    log = folder / "log.txt"
     for line in words[1:]:
-        check(run_command([sys.executable, "-m", "monai_nas", *line], log, tick), line, log)
+        check(run_command([sys.executable, "-m", "monai_nas", *line], log, tick), f"monai-nas {line[0]}", log)
+
+
+def run_to_its_end(command: Sequence[str], name: str, folder: Path, tick: Tick) -> None:
+    """Run or continue the command that fills ``folder``/run, unless it has ended; note each start in starts.json.
+
+    Args:
+        command: what to run; it writes run/run.json last, and run/checkpoint.pt to continue from.
+        name: of the command in errors.
+        folder: also gets log.txt.
+        tick: called about twice a second.
+
+    Raises:
+        UserError: when the command fails, with the last line it wrote.
+        KeyboardInterrupt: on Ctrl-C, when the command has ended.
+    """
+    if (folder / "run" / "run.json").exists():
+        return
+    starts, checkpoint = read_starts(folder), folder / "run" / "checkpoint.pt"
+    kept = checkpoint.stat().st_mtime if checkpoint.exists() else None
+    start = {"began": time.time(), "checkpoint_before": kept, "peak_memory_bytes": None}
+    write_json(folder / "starts.json", [*starts, start])
+    ended = run_command(command, folder / "log.txt", tick)
+    write_json(folder / "starts.json", [*starts, start | {"peak_memory_bytes": ended.peak_memory_bytes}])
+    check(ended, name, folder / "log.txt")
 
 
 def architecture_of(job: Job) -> Architecture:
@@ -210,10 +226,10 @@ def _lock(file: IO[bytes], log: Path) -> None:
         raise UserError(f"{log}: in use by another process: wait for its end, or end it") from error
 
 
-def check(ended: Ended, words: Sequence[str], log: Path) -> None:
-    """Pass on an interruption, and raise UserError for a command that failed."""
+def check(ended: Ended, name: str, log: Path) -> None:
+    """Pass on an interruption, and raise UserError for a command that failed, under its name."""
     if ended.interrupted:
         raise KeyboardInterrupt
     if ended.status:
         lines = log.read_text(errors="replace").strip().splitlines()
-        raise UserError(f"{log}: `monai-nas {words[0]}` ended with status {ended.status}: {lines[-1] if lines else ''}")
+        raise UserError(f"{log}: `{name}` ended with status {ended.status}: {lines[-1] if lines else ''}")

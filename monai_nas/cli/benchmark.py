@@ -20,6 +20,18 @@ def benchmark(
     ] = None,
     plan: PlanFile = None,
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="How often each works; medians.")] = 5,
+    size: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(
+            "--size",
+            min=1,
+            metavar="X Y Z",
+            help="Voxels of the volumes of inference and metrics; by default the plan's median shape and 256 256 128.",
+        ),
+    ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror/--no-mirror", help="Whether inference averages over mirrored copies.")
+    ] = True,
     seed: Seed = 0,
     device: Device = None,
 ) -> None:
@@ -31,6 +43,8 @@ def benchmark(
     Example: `monai-nas benchmark --out speed.json`
 
     One part, on a plan of yours: `monai-nas benchmark --part training_step --plan RUN/plan.json --out speed.json`
+
+    On a large CT: `monai-nas benchmark --part metrics --size 512 512 400 --repetitions 1 --out large.json`
     """
     from monai_nas.benchmarks.speed.suite import CONTESTS, Settings, run_contests
     from monai_nas.networks import load_architecture
@@ -49,6 +63,8 @@ def benchmark(
         repetitions=repetitions,
         seed=seed,
         device=device,
+        size=size,
+        mirror=mirror,
     )
 
     from rich.console import Console

@@ -66,6 +66,6 @@ def test_a_run_is_not_made_twice_at_a_time(tmp_path: Path) -> None:
 
 def test_a_failure_shows_the_last_line(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_text("a\nb\n")
-    check(Ended(0, 1, False), ["train"], tmp_path / "log.txt")
+    check(Ended(0, 1, False), "monai-nas train", tmp_path / "log.txt")
     with pytest.raises(UserError, match=r"`monai-nas train` ended with status 3: b$"):
-        check(Ended(3, 1, False), ["train", "--data"], tmp_path / "log.txt")
+        check(Ended(3, 1, False), "monai-nas train", tmp_path / "log.txt")

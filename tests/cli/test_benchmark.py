@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monai_nas.benchmarks.speed import suite
+from monai_nas.benchmarks.speed.contest import silent
 from monai_nas.benchmarks.speed.nnunet import left_out
+from monai_nas.benchmarks.speed.suite import Settings
 from monai_nas.cli.app import main
-from monai_nas.plans.published import committed_plan
+from monai_nas.plans.published import committed_architecture, committed_plan
 from monai_nas.spaces import CellUNetSpace
 
 
@@ -45,6 +48,20 @@ def test_parts_are_written_and_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "measured" in shown and "times as long" in shown and str(out) in shown.replace("\n", "")
     assert ("nnunet: not installed" in shown) == bool(left_out())
+
+
+def test_volumes_have_the_size_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "speed.json"
+    assert run("--part", "metrics", "--size", "24", "28", "20", "--repetitions", "1", "--out", str(out)) == 0
+    assert json.loads(out.read_text())["contests"]["metrics"]["shape"] == [24, 28, 20]
+    settings = Settings(
+        committed_architecture(), committed_plan("Task04_Hippocampus"), 1, 0, "cpu", (24, 28, 20), False
+    )
+    asked: dict[str, object] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "inference_contest", lambda *_, **values: asked.update(values))
+        settings.inference(silent)
+    assert asked["size"] == (24, 28, 20) and asked["mirror"] is False
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

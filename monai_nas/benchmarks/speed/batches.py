@@ -1,7 +1,7 @@
 """Augmented training batches: ours beside the same transforms in MONAI's dataset and loader, and nnU-Net's."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.synthetic import write_phantoms
 from monai_nas.data.transforms import augmentation, build, class_indices, preprocessing
 from monai_nas.plans.plan import Plan
-from monai_nas.tasks.splits import training_cases
+from monai_nas.tasks.splits import Case, training_cases
 
 NUM_PHANTOMS = 4
 
@@ -46,11 +46,7 @@ def batches_contest(plan: Plan, *, repetitions: int, batches: int, seed: int, ti
         data = write_phantoms(plan.task, Path(folder), NUM_PHANTOMS, 0, seed)
         cases = training_cases(data)
         items = load_cases(cases, plan.task, plan)
-        steps = [*preprocessing(plan.task, plan, ("image", "label")), *class_indices(plan.task)]
-        files = [{"image": str(case.image), "label": str(case.label)} for case in cases]
-        cached = CacheDataset(
-            files, Compose([*build(steps).transforms, *build(augmentation(plan.task, plan)).transforms]), progress=False
-        )
+        theirs = monai_batches(cases, plan, workers=0)
     ours = iter(
         training_batches(
             items,
@@ -62,7 +58,6 @@ def batches_contest(plan: Plan, *, repetitions: int, batches: int, seed: int, ti
             compute=compute,
         )
     )
-    theirs = _without_end(DataLoader(cached, batch_size=plan.batch_size, shuffle=True, num_workers=0))
     sources: dict[str, tuple[Iterator[Any], str]] = {
         OURS: (ours, "plain tensors, seeded by sample"),
         "monai": (theirs, "CacheDataset, tensors with history"),
@@ -85,6 +80,23 @@ def batches_contest(plan: Plan, *, repetitions: int, batches: int, seed: int, ti
         "patch_size": list(plan.patch_size),
         "left_out": absent,
     }
+
+
+def monai_batches(cases: Sequence[Case], plan: Plan, *, workers: int) -> Iterator[Mapping[str, Any]]:
+    """Return augmented batches without end by our transforms in MONAI's ``CacheDataset`` and ``DataLoader``.
+
+    The cases are read and preprocessed here, once. torch's global generator decides what is drawn.
+
+    Args:
+        cases: each with an image and a label file.
+        plan: gives task, patch and batch.
+        workers: processes that prepare batches; 0 prepares them in this one.
+    """
+    steps = [*preprocessing(plan.task, plan, ("image", "label")), *class_indices(plan.task)]
+    files = [{"image": str(case.image), "label": str(case.label)} for case in cases]
+    transforms = Compose([*build(steps).transforms, *build(augmentation(plan.task, plan)).transforms])
+    cached = CacheDataset(files, transforms, progress=False)
+    return _without_end(DataLoader(cached, batch_size=plan.batch_size, shuffle=True, num_workers=workers))
 
 
 def _take(source: Iterator[Any], count: int) -> list[Any]:

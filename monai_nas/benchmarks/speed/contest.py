@@ -37,12 +37,15 @@ def silent(share: float) -> None:
     """Tell nobody how much is done."""
 
 
-def contest(contenders: Sequence[Contender], *, repetitions: int, tick: Tick = silent) -> dict[str, Any]:
+def contest(
+    contenders: Sequence[Contender], *, repetitions: int, warmed_up: bool = False, tick: Tick = silent
+) -> dict[str, Any]:
     """Return the seconds of all contenders, who work in turn ``repetitions`` times after one that is not timed.
 
     Args:
         contenders: one of them named "ours".
         repetitions: 1 or more.
+        warmed_up: each has done such work in this process already, so that all of it is timed.
         tick: called after each piece of work with the share that is done, 1 at the end.
 
     Returns:
@@ -50,7 +53,8 @@ def contest(contenders: Sequence[Contender], *, repetitions: int, tick: Tick = s
         its seconds over those of ours.
     """
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    turns = [(repetition, contender) for repetition in range(repetitions + 1) for contender in contenders]
+    first = 1 if warmed_up else 0
+    turns = [(repetition, contender) for repetition in range(first, repetitions + 1) for contender in contenders]
     for done, (repetition, contender) in enumerate(turns, start=1):
         begin = time.perf_counter()
         contender.run()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from monai_nas.benchmarks.speed.nnunet_plans import (
     CONFIGURATION,
     DATASET,
+    OUR_AXES,
     Axes,
     coarsest_first,
     nnunet_dataset,
@@ -41,17 +42,18 @@ def title() -> str:
     return f"nnU-Net {version(PACKAGE)}"
 
 
-def nnunet_network(plan: Plan, *, deep_supervision: bool = False) -> nn.Module:
+def nnunet_network(plan: Plan, *, deep_supervision: bool = False, axes: Axes = OUR_AXES) -> nn.Module:
     """Return nnU-Net's plain U-Net for a plan of ours, with fresh weights; see :func:`nnunet_plans`.
 
     Args:
         plan: gives channels, classes, strides and spacing.
         deep_supervision: return the logits of all levels but the last, finest first, instead of the finest alone.
+        axes: in which order the network takes the plan's axes.
     """
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # optional
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    plans = PlansManager(nnunet_plans(plan))
+    plans = PlansManager(nnunet_plans(plan, axes))
     network: nn.Module = nnUNetTrainer.build_network_architecture(
         plans, plans.get_configuration(CONFIGURATION), plan.task.in_channels, plan.task.num_classes, deep_supervision
     )
@@ -82,6 +84,35 @@ def nnunet_steps(plan: Plan, batch: Mapping[str, Tensor], steps: int, device: to
         return float(losses[-1])
 
     return run
+
+
+def nnunet_training(
+    items: Sequence[Mapping[str, Any]], plan: Plan, device: torch.device
+) -> tuple[nn.Module, torch.optim.Optimizer, Callable[[float], float]]:
+    """Return nnU-Net's network and optimiser, and what trains them for a step on its batches of cases in memory.
+
+    Axes are in nnU-Net's order, see :func:`coarsest_first`; batches are those of :func:`nnunet_batches`, steps those of
+    :func:`nnunet_steps`.
+
+    Args:
+        items: of :func:`~monai_nas.data.loaders.load_cases`.
+        plan: gives channels, classes, strides, spacing, patch and batch.
+        device: where to train.
+
+    Returns:
+        Network, optimiser and the step, which takes the share of the training that is over, in [0, 1), for the rate by
+        nnU-Net's rule, and returns the loss.
+    """
+    batches = nnunet_batches(items, plan)
+    with _trainer(plan, coarsest_first(plan), device) as trainer:
+        trainer.network.train()
+
+    def step(share: float) -> float:
+        trainer.lr_scheduler.step(share * trainer.num_epochs)
+        return float(trainer.train_step(next(batches))["loss"])
+
+    network: nn.Module = getattr(trainer.network, "_orig_mod", trainer.network)  # on a GPU it is compiled
+    return network, trainer.optimizer, step
 
 
 def nnunet_batches(items: Sequence[Mapping[str, Any]], plan: Plan) -> Iterator[dict[str, Any]]:
@@ -135,6 +166,25 @@ def nnunet_predictor(network: nn.Module, plan: Plan, *, mirror: bool, device: to
         inference_allowed_mirroring_axes=(0, 1, 2),
     )
     return predictor
+
+
+class Turned(nn.Module):
+    """A network that takes the axes of space in another order, made to take them in ours.
+
+    Args:
+        network: maps (B, C, *S) to (B, K, *S), whose axis i of S is ours number ``axes[i]``.
+        axes: a permutation of (0, 1, 2).
+    """
+
+    def __init__(self, network: nn.Module, axes: Axes) -> None:
+        super().__init__()
+        self.network = network
+        self.axes = tuple(axes)
+        self.back = tuple(self.axes.index(axis) for axis in range(len(self.axes)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits (B, K, H, W, D) of an image (B, C, H, W, D)."""
+        return _turned_tensor(self.network(_turned_tensor(image, self.axes)), self.back)
 
 
 class _Cases:

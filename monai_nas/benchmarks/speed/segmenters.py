@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from monai.data.meta_tensor import MetaTensor
@@ -15,6 +16,7 @@ from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.speed.contest import OURS, plain_compute
 from monai_nas.benchmarks.speed.nnunet import PEER, nnunet_predictor, title
 from monai_nas.compute import Compute, choose_compute
+from monai_nas.data.synthetic import make_phantom
 from monai_nas.inference.predictor import FLIPS, sliding_window
 from monai_nas.inference.sliding_window import band_axis
 from monai_nas.inference.volume import Volume, segment, turned_probabilities
@@ -46,11 +48,11 @@ class Setting:
         return where.place(build_network(self.architecture, **network_arguments(self.plan))).eval()
 
     def image(self, size: Sequence[int]) -> Tensor:
-        """Return a volume (C, *size) of smooth noise, float32."""
-        generator = torch.Generator().manual_seed(self.seed)
-        few = [max(1, length // 4) for length in size]
-        coarse = torch.randn(1, self.plan.task.in_channels, *few, generator=generator)
-        return nn.functional.interpolate(coarse, size=tuple(size), mode="trilinear")[0]
+        """Return a phantom (C, *size) of the task, z-scored, float32; drawn at a quarter of the size and enlarged."""
+        x, y, z = (max(1, length // 4) for length in size)
+        phantom, _ = make_phantom(self.plan.task, (x, y, z), np.random.default_rng(self.seed))  # (x, y, z, C)
+        coarse = torch.from_numpy((phantom - phantom.mean((0, 1, 2))) / phantom.std((0, 1, 2))).movedim(-1, 0)
+        return nn.functional.interpolate(coarse[None], size=tuple(size), mode="trilinear")[0]
 
     def window(self) -> SlidingWindowInferer:
         """Return MONAI's inferer as `monai-nas predict` sets it."""

@@ -21,6 +21,8 @@ from monai_nas.files import write_json
 from monai_nas.pipelines.run_folder import environment
 from monai_nas.plans.plan import Plan
 
+METRICS_SIZE = 256, 256, 128
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,6 +33,8 @@ class Settings:
     repetitions: int
     seed: int
     device: str | None
+    size: tuple[int, int, int] | None = None  # voxels of the volumes of inference and metrics; None: each its own
+    mirror: bool = True  # in inference: average over the eight mirrored copies
 
     def training_step(self, tick: Tick) -> dict[str, Any]:
         """See :mod:`~monai_nas.benchmarks.speed.training_step`."""
@@ -62,12 +66,12 @@ class Settings:
         )
 
     def inference(self, tick: Tick) -> dict[str, Any]:
-        """See :mod:`~monai_nas.benchmarks.speed.inference`: of a scan of the plan's median shape."""
+        """See :mod:`~monai_nas.benchmarks.speed.inference`: by default of a scan of the plan's median shape."""
         return inference_contest(
             self.architecture,
             self.plan,
-            size=self.plan.fingerprint.median_shape,
-            mirror=True,
+            size=self.size or self.plan.fingerprint.median_shape,
+            mirror=self.mirror,
             repetitions=self.repetitions,
             seed=self.seed,
             device=self.device,
@@ -80,7 +84,7 @@ class Settings:
 
     def metrics(self, tick: Tick) -> dict[str, Any]:
         """See :mod:`~monai_nas.benchmarks.speed.metrics`."""
-        return metrics_contest(shape=(256, 256, 128), repetitions=self.repetitions, seed=self.seed, tick=tick)
+        return metrics_contest(shape=self.size or METRICS_SIZE, repetitions=self.repetitions, seed=self.seed, tick=tick)
 
     def cost(self, tick: Tick) -> dict[str, Any]:
         """See :mod:`~monai_nas.benchmarks.speed.cost`."""

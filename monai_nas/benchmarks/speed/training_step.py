@@ -1,7 +1,7 @@
 """A training step of a network: ours beside plain float32, the step's own convolutions alone, and peers' networks."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from itertools import repeat
 from typing import Any
@@ -151,15 +151,26 @@ def plain_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, 
 
     def run() -> None:
         for _ in range(steps):
-            optimizer.zero_grad()
-            with compute.autocast():
-                logits = network(compute.place(batch["image"]))
-            value = loss(logits.float(), batch["label"].to(compute.device))
-            value.backward()
-            optimizer.step()
-            float(value.detach())  # waits for a GPU
+            plain_update(network, optimizer, loss, batch, compute)
 
     return run
+
+
+def plain_update(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: nn.Module,
+    batch: Mapping[str, Tensor],
+    compute: Compute,
+) -> float:
+    """Update the weights on a batch of "image" (B, C, *S) and "label" (B, 1, *S); return the loss."""
+    optimizer.zero_grad()
+    with compute.autocast():
+        logits = network(compute.place(batch["image"]))
+    value = loss(logits.float(), batch["label"].to(compute.device))
+    value.backward()
+    optimizer.step()
+    return float(value.detach())  # which waits for a GPU
 
 
 def dynunet(width: int, plan: Plan) -> DynUNet:

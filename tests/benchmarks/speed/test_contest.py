@@ -21,6 +21,14 @@ def test_contenders_work_in_turn_and_the_first_round_is_not_timed() -> None:
     assert shares == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0])
 
 
+def test_who_has_warmed_up_is_timed_from_the_first_round_on() -> None:
+    order: list[str] = []
+    shares: list[float] = []
+    ours = Contender("ours", lambda: order.append("ours"), "")
+    record = contest([ours], repetitions=2, warmed_up=True, tick=shares.append)["contenders"]
+    assert order == ["ours"] * 2 and len(record["ours"]["seconds"]) == 2 and shares == [0.5, 1.0]
+
+
 def test_ratios_are_those_of_medians() -> None:
     naps = iter([0.0, 0.0, 0.01, 0.05, 0.01, 0.05, 0.01, 0.6])  # of ours and the other, in turn
 
