@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.losses import DiceCELoss
 from torch import nn
 
 from monai_nas.architecture import Architecture
@@ -14,13 +15,14 @@ from monai_nas.compute import Compute
 from monai_nas.cost import Calibration, LiveBytes, inference_memory, memory_text, training_memory
 from monai_nas.errors import UserError
 from monai_nas.files import write_json
+from monai_nas.losses import segmentation_loss
 from monai_nas.networks import build_network
 from monai_nas.pipelines.one_shot_preset import grid_plan
 from monai_nas.plans.published import committed_plan
 from monai_nas.spaces import CellUNetSpace, DintsSpace, TopologySpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
 from monai_nas.supernets import CellUNetSupernet, sample_two_operations
-from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
+from monai_nas.training import Learners, TrainerConfig, make_trainer
 
 SIZE = (12, 8, 16)  # 3 voxels of the first axis at the coarsest level: docs/decisions/0004
 VOXELS = 2 * 12 * 8 * 16  # of a batch of two
@@ -245,6 +247,13 @@ def test_default_loss_is_that_of_trainings() -> None:
     default = training_memory(network, 1, SIZE, compute=compute)
     assert default == training_memory(network, 1, SIZE, compute=compute, loss=segmentation_loss())
     assert default > training_memory(network, 1, SIZE, compute=compute, loss=summed)
+
+
+def test_a_loss_of_monai_can_be_predicted_and_takes_more() -> None:
+    head, compute = nn.Conv3d(1, 3, 1), compute_in(torch.float32)
+    monai = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    predicted = training_memory(head, 1, SIZE, 2, compute=compute, loss=monai)
+    assert predicted > training_memory(head, 1, SIZE, 2, compute=compute)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

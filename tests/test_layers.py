@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "monai_nas"
-LEAVES = {"architecture", "registry", "compute", "metrics", "errors", "files", "rates", "__version__"}
+LEAVES = {"architecture", "registry", "compute", "losses", "metrics", "errors", "files", "rates", "__version__"}
 STAGES = {
     "tasks": set(),
     "plans": {"tasks"},

@@ -17,11 +17,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from monai.losses import DiceCELoss
 from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
 from monai_nas import compute
+from monai_nas.benchmarks.speed import training_step as speed
 from monai_nas.benchmarks.speed.contest import OURS, Contender, contest
 from monai_nas.benchmarks.speed.training_step import noise, own_steps
 from monai_nas.compute import choose_compute
@@ -54,6 +56,11 @@ def slow_adam(*arguments: Any, fused: bool, **options: Any) -> torch.optim.Optim
     return ADAM(*arguments, **options)
 
 
+def loss_of_monai() -> DiceCELoss:
+    """Return :func:`monai_nas.losses.segmentation_loss` as MONAI computes it: from one-hot labels, by two softmaxes."""
+    return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+
+
 ADAM = torch.optim.Adam
 Undone = Callable[[], AbstractContextManager[object]]
 UNDONE: dict[str, Undone] = {
@@ -61,6 +68,7 @@ UNDONE: dict[str, Undone] = {
     "norms voxel by voxel": partial(patch.object, fast, "NarrowInstanceNorm", InstanceNorm),
     "strided max pooling in 32 bits": partial(patch.object, fast, "_max_pool_on_cpu", max_pool_under_autocast),
     "LeakyReLU for each reader": partial(patch.object, blocks, "activated", activated_anew),
+    "one-hot labels": partial(patch.object, speed, "segmentation_loss", loss_of_monai),
     "Adam weight by weight": partial(patch.object, torch.optim, "Adam", slow_adam),
 }
 

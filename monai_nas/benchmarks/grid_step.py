@@ -32,12 +32,12 @@ from monai_nas.benchmarks.step_memory import CLASSES
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import LiveBytes
 from monai_nas.files import write_json
+from monai_nas.losses import segmentation_loss
 from monai_nas.pipelines.run_folder import environment
 from monai_nas.spaces import TopologySpace
 from monai_nas.strategies import OneShot, OneShotConfig, SearchBatch
 from monai_nas.strategies.strategy import Batch
 from monai_nas.supernets import MetaAssistantNetwork, TopologySupernet
-from monai_nas.training import segmentation_loss
 
 WARM_UP = 2  # steps that are not timed
 MONAI_CHANNELS = 64  # of its grid's finest level, behind a stem that halves the image, at a multiplier of 1

@@ -23,12 +23,12 @@ from monai_nas.benchmarks.step_memory import CLASSES, STRIDES, DrawnNetwork
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import network_cost
 from monai_nas.files import write_json
+from monai_nas.losses import segmentation_loss
 from monai_nas.pipelines.run_folder import environment
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.strategies.bilevel import Bilevel, BilevelConfig
 from monai_nas.strategies.strategy import Batch
 from monai_nas.supernets import CellUNetSupernet, Selection
-from monai_nas.training import segmentation_loss
 
 VARIANTS = ("two", "one", "eight")  # operations active on an edge
 UPDATES = {"weights": ("weights",), "alphas": ("alphas",), "step": ("weights", "alphas")}

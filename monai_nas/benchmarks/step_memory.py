@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from monai_nas.compute import choose_compute
 from monai_nas.cost import network_cost
 from monai_nas.files import write_json
+from monai_nas.losses import segmentation_loss
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
 from monai_nas.strategies import STRATEGIES, BilevelConfig, SearchBatch
 from monai_nas.supernets import CellUNetSupernet, Selection, sample_two_operations
-from monai_nas.training import segmentation_loss
 
 SIZE, BATCH_SIZE, WIDTH = (40, 56, 40), 2, 32  # Task04
 STRIDES = ((2, 2, 2),) * 3

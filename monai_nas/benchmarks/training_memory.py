@@ -25,10 +25,11 @@ from monai_nas.benchmarks.sampling_cost import patch_size
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import Calibration, LiveBytes, training_memory
 from monai_nas.files import write_json
+from monai_nas.losses import segmentation_loss
 from monai_nas.networks import build_network
 from monai_nas.pipelines.run_folder import environment
 from monai_nas.spaces import SPACES
-from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
+from monai_nas.training import Learners, TrainerConfig, make_trainer
 
 STEPS = 2  # the second has moments
 WARM_UP_PATCH = (32, 32, 32)  # oneDNN's bfloat16 gradients break where a level has two voxels (docs/decisions/0004)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 from monai_nas.cost.fake import FakeRun, fake_run
+from monai_nas.losses import segmentation_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, K, *S) float32, labels (B, 1, *S) -> scalar
 
@@ -37,9 +37,9 @@ def training_memory(
         size: voxels per axis.
         batch_size: images in one step.
         compute: device, number format and layout of the training; for a GPU see :func:`~monai_nas.cost.fake.fake_run`.
-        loss: by default Dice plus cross-entropy, as :func:`monai_nas.training.segmentation_loss`.
+        loss: by default Dice plus cross-entropy, that of :func:`~monai_nas.losses.segmentation_loss`.
     """
-    loss = loss or DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    loss = loss or segmentation_loss()
     with fake_run(network, compute, spatial_dims=len(size), training=True) as run:
         batch = {
             "image": torch.empty(batch_size, in_channels, *size),

@@ -9,11 +9,11 @@ from torch import nn
 
 from monai_nas.data.transforms import augmentation, rotated_and_flipped_crop
 from monai_nas.errors import UserError
+from monai_nas.losses import segmentation_loss
 from monai_nas.plans.plan import Plan
 from monai_nas.plans.rules import BROKEN_FIRST_EXTENT, stride_product
 from monai_nas.strategies import OneShotConfig
 from monai_nas.tasks.task import SegTask
-from monai_nas.training import segmentation_loss
 
 NUM_LEVELS = 4  # hypersegnas.txt, 3.1
 

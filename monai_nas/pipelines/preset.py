@@ -9,11 +9,12 @@ from torch import nn
 
 from monai_nas.data.transforms import augmentation, random_crop
 from monai_nas.errors import UserError
+from monai_nas.losses import multi_class_dice_loss, segmentation_loss
 from monai_nas.plans.plan import Plan
 from monai_nas.plans.rules import ANISOTROPIC_RATIO, WIDTH
 from monai_nas.strategies import BilevelConfig
 from monai_nas.tasks.task import SegTask
-from monai_nas.training import TrainerConfig, multi_class_dice_loss, segmentation_loss
+from monai_nas.training import TrainerConfig
 
 PAPER_PATCH, PAPER_SLICES = 128, 24  # scnas.txt, section 4
 PAPER_PLATEAU_EPOCHS, PAPER_PLATEAU_FACTOR = 20, 0.1

@@ -1,8 +1,7 @@
-"""Training of a given network, and what searches share with it: schedule, loss, handlers."""
+"""Training of a given network, and what searches share with it: schedule, handlers."""
 
 from monai_nas.training.evaluator import mean_dice
 from monai_nas.training.handlers import attach_loggers, attach_progress, attach_record
-from monai_nas.training.losses import multi_class_dice_loss, segmentation_loss
 from monai_nas.training.schedule import TIMED_STEPS, Schedule, epochs_in, longest_epoch, step_seconds, typical_seconds
 from monai_nas.training.trainer import Learners, TrainerConfig, make_trainer
 
@@ -18,8 +17,6 @@ __all__ = [
     "longest_epoch",
     "make_trainer",
     "mean_dice",
-    "multi_class_dice_loss",
-    "segmentation_loss",
     "step_seconds",
     "typical_seconds",
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.losses import DiceCELoss
 
 from monai_nas.benchmarks import changes
 from monai_nas.ops import UnitConv, fast
@@ -17,6 +18,9 @@ def test_undone_only_meanwhile() -> None:
     assert fast.NarrowInstanceNorm is NarrowInstanceNorm
     with changes.UNDONE["Adam weight by weight"]():
         assert not torch.optim.Adam([torch.ones(1)], lr=0.1, fused=True).param_groups[0]["fused"]
+    with changes.UNDONE["one-hot labels"]():
+        assert isinstance(changes.speed.segmentation_loss(), DiceCELoss)
+    assert not isinstance(changes.speed.segmentation_loss(), DiceCELoss)
     features = torch.randn(1, 4, 8, 8, 8)
     with changes.UNDONE["LeakyReLU for each reader"]():
         node = [features]

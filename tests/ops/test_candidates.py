@@ -2,14 +2,17 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from monai_nas.benchmarks.speed.plain_network import plain_network
 from monai_nas.ops import CANDIDATES, CandidateOp
 from monai_nas.spaces.cell_unet import SCNAS_OPERATIONS
 
 CHANNELS = 4
 SIZE = {2: (9, 6), 3: (9, 6, 7)}
 STRIDES = {2: ([1, 1], [2, 2], [2, 1]), 3: ([1, 1, 1], [2, 2, 2], [2, 2, 1])}
+ROUNDING = 2.0**-8  # of a number to bfloat16: the largest relative error
+BOUND = 3 * ROUNDING  # of a gradient, by its Euclidean norm
 CASES = [(name, dims, stride) for name in CANDIDATES for dims in (2, 3) for stride in STRIDES[dims]]
 contract = pytest.mark.parametrize(("name", "dims", "stride"), CASES)
 
@@ -44,6 +47,32 @@ def test_gradients_reach_features_and_weights(name: str, dims: int, stride: list
     (output * torch.randn(output.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
     for gradient in [image.grad, *(parameter.grad for parameter in operation.parameters())]:
         assert gradient is not None and gradient.isfinite().all() and gradient.any()
+
+
+@contract
+def test_gradients_in_16_bits_are_those_of_torch_layers_in_32_within_rounding(
+    name: str, dims: int, stride: list[int]
+) -> None:
+    if name == "zero":
+        return
+    operation = nn.Sequential(build(name, dims, stride))
+    image = features(dims).bfloat16()  # rounded before, so that the largest of neighbours are the same in 32 bits
+    if name == "identity":
+        image = image.repeat(1, 1, *[2] * dims)
+    found = gradients(operation, image, low_precision=True)
+    wanted = gradients(plain_network(operation, dims), image.float(), low_precision=False)
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert (mine - theirs).norm() <= BOUND * theirs.norm()
+
+
+def gradients(operation: nn.Module, image: Tensor, *, low_precision: bool) -> list[Tensor]:
+    """Return those of a random combination of what it computes, in float32: of the features and of all weights."""
+    image = image.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
+        output = operation([image])
+    slopes = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    found = torch.autograd.grad((output.float() * slopes).sum(), [image, *operation.parameters()])
+    return [gradient.float() for gradient in found]
 
 
 @contract

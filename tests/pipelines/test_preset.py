@@ -12,6 +12,7 @@ from monai_nas.compute import choose_compute
 from monai_nas.data.transforms import build, random_crop
 from monai_nas.errors import UserError
 from monai_nas.files import read_json
+from monai_nas.losses import multi_class_dice_loss
 from monai_nas.pipelines.preset import PRESETS, preset_named
 from monai_nas.pipelines.search import search
 from monai_nas.pipelines.train import train
@@ -21,7 +22,6 @@ from monai_nas.spaces import CellUNetSpace
 from monai_nas.strategies import STRATEGIES
 from monai_nas.tasks.splits import training_cases
 from monai_nas.tasks.task import load_task
-from monai_nas.training import multi_class_dice_loss
 
 PAPER = PRESETS["paper"]
 COMPUTE = choose_compute(low_precision=False, device="cpu")

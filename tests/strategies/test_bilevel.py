@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
+from monai_nas.losses import segmentation_loss
 from monai_nas.ops import CANDIDATES, Node
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.strategies import Bilevel, BilevelConfig, SearchBatch
 from monai_nas.supernets import CellUNetSupernet
-from monai_nas.training import segmentation_loss
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
 SPACE = CellUNetSpace(num_nodes=1, operations=("conv_3x3x3", "identity", "max_pool_3x3x3", "zero"))

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from monai_nas.compute import Compute
+from monai_nas.losses import segmentation_loss
 from monai_nas.spaces import TopologySpace
 from monai_nas.strategies import OneShot, OneShotConfig, SearchBatch
 from monai_nas.strategies.one_shot import Assistant
 from monai_nas.supernets import MetaAssistantNetwork, TopologySupernet
-from monai_nas.training import segmentation_loss
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
 SPACE = TopologySpace(num_blocks=2, num_levels=2)

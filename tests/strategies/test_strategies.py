@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 from monai_nas.files import load_tensors, save_tensors
+from monai_nas.losses import segmentation_loss
 from monai_nas.networks import build_network
 from monai_nas.pipelines.preset import PRESETS
 from monai_nas.strategies import STRATEGIES, DecidingStrategy, SearchBatch, search_engine
-from monai_nas.training import segmentation_loss
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
 ARGUMENTS: dict[str, Any] = {"in_channels": 1, "out_channels": 3, "width": 8, "strides": [[2, 2, 2]]}

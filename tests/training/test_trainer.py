@@ -11,14 +11,8 @@ from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
-from monai_nas.training import (
-    Learners,
-    TrainerConfig,
-    make_trainer,
-    mean_dice,
-    multi_class_dice_loss,
-    segmentation_loss,
-)
+from monai_nas.losses import segmentation_loss
+from monai_nas.training import Learners, TrainerConfig, make_trainer, mean_dice
 from monai_nas.training.trainer import rate_at
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
@@ -127,33 +121,6 @@ def test_16_and_32_bits_give_nearly_the_same_loss() -> None:
         trainer.run()
         losses.append(trainer.state.output["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=0.01) and losses[0] != losses[1]
-
-
-@pytest.mark.parametrize("present", [(0, 0), (1, 1), (0, 1), (2, 2)])
-def test_loss_is_finite_where_classes_are_absent(present: tuple[int, int]) -> None:
-    logits = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    label = torch.tensor(present).reshape(2, 1, 1, 1, 1).expand(2, 1, 4, 4, 4).contiguous()
-    loss = segmentation_loss()(logits, label)
-    loss.backward()
-    assert loss.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
-
-
-def test_loss_is_near_zero_for_the_truth_and_large_for_its_opposite() -> None:
-    label = torch.randint(0, 3, (2, 1, 6, 6, 6), generator=torch.Generator().manual_seed(0))
-    truth = 20 * nn.functional.one_hot(label[:, 0], 3).movedim(-1, 1).float()
-    loss = segmentation_loss()
-    assert float(loss(truth, label)) < 1e-3 < 1.0 < float(loss(-truth, label))
-
-
-def test_multi_class_dice_is_its_formula() -> None:
-    """1 - mean over classes of 2 sum(p t) / (sum p + sum t), sums over the batch."""
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 3, 4, 4, 4, generator=generator)
-    label = torch.randint(0, 3, (2, 1, 4, 4, 4), generator=generator)
-    probability, truth = logits.softmax(dim=1), nn.functional.one_hot(label[:, 0], 3).movedim(-1, 1)
-    both = (probability * truth).sum(dim=(0, 2, 3, 4))
-    dice = 2 * both / (probability + truth).sum(dim=(0, 2, 3, 4))
-    assert float(multi_class_dice_loss()(logits, label)) == pytest.approx(1 - float(dice.mean()), rel=1e-4)
 
 
 def test_mean_dice_of_known_predictions() -> None:

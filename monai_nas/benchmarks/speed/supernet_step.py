@@ -9,12 +9,12 @@ from monai_nas.benchmarks.grid_step import TRAININGS, Setting
 from monai_nas.benchmarks.speed.contest import OURS, Contender, Tick, contest, plain_compute, silent
 from monai_nas.benchmarks.speed.training_step import noise
 from monai_nas.compute import Compute, choose_compute
+from monai_nas.losses import segmentation_loss
 from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.plans.plan import Plan
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.strategies import Bilevel, BilevelConfig, SearchBatch
 from monai_nas.supernets import CellUNetSupernet
-from monai_nas.training import segmentation_loss
 
 GRID = {  # of TRAININGS: the contender's name, and what it is
     "ours": (OURS, "sampled supernet, 2 candidates, a draw each step"),

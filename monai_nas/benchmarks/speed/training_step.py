@@ -17,11 +17,12 @@ from monai_nas.benchmarks.speed.nnunet import PEER, left_out, nnunet_network, nn
 from monai_nas.benchmarks.speed.plain_network import plain_network
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import count_flops
+from monai_nas.losses import segmentation_loss
 from monai_nas.networks import build_network
 from monai_nas.networks.dynunet import monai_dynunet
 from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.plans.plan import Plan
-from monai_nas.training import Learners, TrainerConfig, make_trainer, segmentation_loss
+from monai_nas.training import Learners, TrainerConfig, make_trainer
 
 DYNUNET_WIDTHS = range(4, 129, 4)
 SEGRESNET_GROUPS = 4  # of channels in its norms; MONAI's default of 8 leaves no width near ours
