@@ -17,7 +17,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from monai.losses import DiceCELoss
 from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,7 +24,7 @@ from torch.nn import functional as F
 from monai_nas import compute
 from monai_nas.benchmarks.speed import training_step as speed
 from monai_nas.benchmarks.speed.contest import OURS, Contender, contest
-from monai_nas.benchmarks.speed.training_step import noise, own_steps
+from monai_nas.benchmarks.speed.training_step import loss_of_monai, noise, own_steps
 from monai_nas.compute import choose_compute
 from monai_nas.files import write_json
 from monai_nas.networks import build_network
@@ -54,11 +53,6 @@ def activated_anew(node: Node) -> Tensor:
 def slow_adam(*arguments: Any, fused: bool, **options: Any) -> torch.optim.Optimizer:
     """Return Adam that goes from weight to weight."""
     return ADAM(*arguments, **options)
-
-
-def loss_of_monai() -> DiceCELoss:
-    """Return :func:`monai_nas.losses.segmentation_loss` as MONAI computes it: from one-hot labels, by two softmaxes."""
-    return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
 
 
 ADAM = torch.optim.Adam

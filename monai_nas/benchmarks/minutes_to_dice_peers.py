@@ -21,7 +21,7 @@ from monai_nas.benchmarks.speed.batches import monai_batches
 from monai_nas.benchmarks.speed.contest import plain_compute
 from monai_nas.benchmarks.speed.nnunet import PEER, Turned, nnunet_network, nnunet_training
 from monai_nas.benchmarks.speed.nnunet_plans import coarsest_first
-from monai_nas.benchmarks.speed.training_step import dynunet, plain_update
+from monai_nas.benchmarks.speed.training_step import dynunet, loss_of_monai, plain_update
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases
 from monai_nas.errors import finite_loss
@@ -31,7 +31,7 @@ from monai_nas.pipelines.run_folder import environment, plan_for
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks.splits import Case, training_cases
 from monai_nas.tasks.task import load_task
-from monai_nas.training import TrainerConfig, segmentation_loss
+from monai_nas.training import TrainerConfig
 
 STOCK = "dynunet"
 
@@ -50,7 +50,7 @@ def stock_dynunet(cases: Sequence[Case], plan: Plan, compute: Compute) -> Traini
 
     Patch, batch, levels, width, transforms and rates are ours.
     """
-    config, loss = TrainerConfig(), segmentation_loss()
+    config, loss = TrainerConfig(), loss_of_monai()
     network = compute.place(dynunet(plan.width, plan)).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=config.rate)
     batches = monai_batches(cases, plan, workers=compute.workers)

@@ -7,6 +7,7 @@ from itertools import repeat
 from typing import Any
 
 import torch
+from monai.losses import DiceCELoss
 from monai.networks.nets import DynUNet, SegResNet
 from torch import Tensor, nn
 
@@ -148,13 +149,18 @@ def own_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, st
 def plain_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, steps: int) -> Callable[[], object]:
     """Return what runs ``steps`` updates as anybody would write them."""
     network = compute.place(network, batch["image"].ndim - 2).train()
-    optimizer, loss = torch.optim.Adam(network.parameters(), lr=TrainerConfig.rate), segmentation_loss()
+    optimizer, loss = torch.optim.Adam(network.parameters(), lr=TrainerConfig.rate), loss_of_monai()
 
     def run() -> None:
         for _ in range(steps):
             plain_update(network, optimizer, loss, batch, compute)
 
     return run
+
+
+def loss_of_monai() -> DiceCELoss:
+    """Return :func:`monai_nas.losses.segmentation_loss` as MONAI computes it: from one-hot labels, by two softmaxes."""
+    return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
 
 
 def plain_update(
