@@ -1,5 +1,6 @@
 """The convolutions of a step by themselves: how fast the step would be if there were nothing else in it."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -52,6 +53,26 @@ class ConvolutionCalls(TorchDispatchMode):
                         func(*arguments)
 
         return run
+
+    def flops(self) -> int:
+        """Return the FLOPs of all of them, two for a multiplication with its addition.
+
+        A gradient, by the input or by the weights, takes as many multiplications as the forward pass.
+        """
+        return sum(_flops(func, arguments) * count for (func, arguments), count in self.counts.items())
+
+
+def _flops(func: Any, arguments: tuple[Any, ...]) -> int:
+    if func is COUNTED[0]:
+        image, weight, _, stride, padding, dilation, transposed = arguments[:7]
+        lengths = zip(image.size[2:], weight.size[2:], stride, padding, dilation, strict=True)
+        result = [(n + 2 * pad - gap * (kernel - 1) - 1) // step + 1 for n, kernel, step, pad, gap in lengths]
+        gradients = 1
+    else:
+        gradient, image, weight, _, _, _, _, transposed = arguments[:8]
+        result, gradients = gradient.size[2:], sum(arguments[10][:2])
+    voxels = image.size[0] * math.prod(image.size[2:] if transposed else result)
+    return int(2 * gradients * voxels * math.prod(weight.size))
 
 
 def _described(argument: Any) -> Any:

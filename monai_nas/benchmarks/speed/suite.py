@@ -12,6 +12,7 @@ from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.speed.batches import batches_contest
 from monai_nas.benchmarks.speed.contest import Tick
 from monai_nas.benchmarks.speed.cost import cost_contest
+from monai_nas.benchmarks.speed.floor import floor_contest
 from monai_nas.benchmarks.speed.inference import inference_contest
 from monai_nas.benchmarks.speed.metrics import metrics_contest
 from monai_nas.benchmarks.speed.supernet_step import cell_step_contest, grid_step_contest
@@ -43,6 +44,19 @@ class Settings:
             self.plan,
             repetitions=self.repetitions,
             steps=3,
+            seed=self.seed,
+            device=self.device,
+            tick=tick,
+        )
+
+    def floor(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.floor`."""
+        return floor_contest(
+            self.architecture,
+            self.plan,
+            repetitions=self.repetitions,
+            size=4096,
+            copied=2**29,
             seed=self.seed,
             device=self.device,
             tick=tick,
@@ -93,6 +107,7 @@ class Settings:
 
 CONTESTS: dict[str, Callable[[Settings, Tick], dict[str, Any]]] = {
     "training_step": Settings.training_step,
+    "floor": Settings.floor,
     "search_step": Settings.search_step,
     "grid_step": Settings.grid_step,
     "inference": Settings.inference,

@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.speed.cost import cost_contest
+from monai_nas.benchmarks.speed.floor import OperatorBytes, floor_contest
 from monai_nas.benchmarks.speed.nnunet import left_out
 from monai_nas.benchmarks.speed.supernet_step import cell_step_contest, grid_step_contest
 from monai_nas.benchmarks.speed.training_step import dynunet, segresnet, training_step_contest, width_of
@@ -40,6 +42,31 @@ def test_width_of_the_flops_asked_for() -> None:
 def test_segresnet_halves_as_often_as_it_can(tiny_plan: Plan, last: int, length: int, levels: int) -> None:
     plan = replace(tiny_plan, strides=((2, 2, last),) * 3, patch_size=(64, 64, length))
     assert len(segresnet(8, plan).up_layers) == levels
+
+
+def test_floor(architecture: Architecture, tiny_plan: Plan) -> None:
+    size, copied = 64, 2**20
+    record = floor_contest(architecture, tiny_plan, repetitions=1, size=size, copied=copied, seed=0, device="cpu")
+    check(record, "ours", "convolutions", "product", "product_float32", "copy")
+    seconds = {name: values["median_seconds"] for name, values in record["contenders"].items()}
+    step, rates, floor = record["step"], record["rates"], record["floor"]
+    assert rates["product"] * seconds["product"] == pytest.approx(2 * size**3)
+    assert rates["copy"] * seconds["copy"] == pytest.approx(2 * copied)
+    assert rates["step"] * seconds["ours"] == pytest.approx(step["flops"])
+    assert floor["flops"] * rates["product"] == pytest.approx(step["flops"])
+    assert floor["bytes"] * rates["copy"] == pytest.approx(step["bytes"])
+    assert floor["share"] == pytest.approx(max(floor["flops"], floor["bytes"]) / seconds["ours"])
+
+
+def test_bytes_are_those_that_operators_read_and_write() -> None:
+    one, other, single = torch.zeros(3, 4), torch.zeros(4, dtype=torch.bfloat16), torch.zeros(1)
+    with OperatorBytes() as moved:
+        torch.empty_like(one)
+        one.t()
+        torch.add(one, one)
+        torch.neg(other)
+        torch.neg(single.expand(4))
+    assert moved.total == 3 * 48 + 2 * 8 + (4 + 16)
 
 
 def test_search_step(tiny_plan: Plan) -> None:

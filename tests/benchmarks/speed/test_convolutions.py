@@ -1,7 +1,9 @@
 """The convolutions of a step are found, forward and backward, and run again."""
 
+import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from monai_nas.benchmarks.speed.convolutions import ConvolutionCalls
 
@@ -48,3 +50,27 @@ def test_layout_and_number_format_are_kept() -> None:
     assert features.dtype == torch.bfloat16 and features.stride == image.stride()
     filled = features.filled()
     assert filled.stride() == image.stride() and filled.dtype == torch.bfloat16 and filled.std() > 0.5
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv3d(2, 3, 3, padding=1),
+        nn.Conv3d(2, 3, 3, stride=2, padding=1),
+        nn.Conv3d(2, 3, 3, dilation=2),
+        nn.Conv3d(2, 3, (3, 1, 1), bias=False),
+        nn.ConvTranspose3d(2, 3, 2, stride=2),
+    ],
+)
+def test_flops_are_those_that_torch_counts(layer: nn.Module) -> None:
+    image = torch.ones(2, 2, 7, 6, 5, requires_grad=True)
+    with ConvolutionCalls() as calls, FlopCounterMode(display=False) as torch_counts:
+        layer(image).square().sum().backward()
+    assert calls.flops() == torch_counts.get_total_flops()
+
+
+def test_flops_of_groups_by_hand() -> None:
+    layer = nn.Conv3d(4, 4, 3, padding=1, groups=4)
+    with ConvolutionCalls() as calls:
+        layer(torch.ones(1, 4, 3, 3, 3)).square().sum().backward()  # forward, and the gradient of the weights
+    assert calls.flops() == 2 * 2 * 4 * 27 * 27
