@@ -34,8 +34,8 @@ def test_prediction_is_what_the_training_takes() -> None:
         train(TINY, ARCHITECTURE)
     assert predicted == live.peak
     # torch's own record of the same training has scratch memory too, which weighs much in so small a network: its peak
-    # is where an operator's scratch is, and did not fall when readers of a node came to share its LeakyReLU, nor when the
-    # loss came to keep no one-hot labels, so that the share of scratch grew by as much as live tensors fell
+    # is where an operator's scratch is, and did not fall when readers of a node came to share its LeakyReLU, nor when
+    # the loss came to keep no one-hot labels: the share of scratch grew by as much as live tensors fell
     assert live.peak <= allocator_peak(TINY, ARCHITECTURE) <= 1.39 * live.peak
 
 
