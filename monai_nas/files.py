@@ -40,6 +40,12 @@ def remove_empty(folders: Sequence[Path]) -> None:
             continue
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove from a folder what a kill left of :func:`write_atomic`; call it where no other process writes there."""
+    for unfinished in folder.glob(".*.tmp"):
+        unfinished.unlink()
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write ``content`` to a temporary name beside ``path``, then rename, so that no reader sees half a file.
 

@@ -61,10 +61,10 @@ class SoftDice(Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, label: Tensor, first_class: int, cross_entropy: bool) -> Tensor:
-        probability = F.log_softmax(logits, dim=1)
-        of_truth = probability.gather(1, label.long())
+        log_probability = F.log_softmax(logits, dim=1)
+        of_truth = log_probability.gather(1, label.long())
         loss = -of_truth.mean() if cross_entropy else of_truth.new_zeros(())
-        probability.exp_()
+        probability = log_probability.exp_()  # in the same memory
         of_truth.exp_()
         sums = torch.stack([_overlap_and_size(of_truth, label == index) for index in range(logits.shape[1])])
         overlap, size = sums.unbind(1)

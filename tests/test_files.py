@@ -14,6 +14,7 @@ from monai_nas.files import (
     make_folder,
     read_json,
     remove_empty,
+    remove_unfinished,
     save_tensors,
     write_atomic,
     write_json,
@@ -52,6 +53,21 @@ def test_what_fails_leaves_no_temporary_file(
     with pytest.raises((UserError, KeyboardInterrupt)):
         write_atomic(tmp_path / "a.txt", "new")
     assert not os.listdir(tmp_path)
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (".hidden", "a.tmp", "a.txt"):
+        (tmp_path / name).touch()
+    names = sorted(os.listdir(tmp_path))
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process removes nothing
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "a.txt", "new")
+    monkeypatch.undo()
+    assert len(os.listdir(tmp_path)) == len(names) + 1
+    remove_unfinished(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == names
+    remove_unfinished(tmp_path / "absent")
 
 
 def test_a_full_disk_leaves_no_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

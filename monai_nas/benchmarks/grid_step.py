@@ -28,6 +28,7 @@ from torch import nn
 
 from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.benchmarks.sampling_cost import patch_size
+from monai_nas.benchmarks.speed.training_step import loss_of_monai
 from monai_nas.benchmarks.step_memory import CLASSES
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.cost import LiveBytes
@@ -132,7 +133,7 @@ def monai_training(setting: Setting, *, cell: type[Cell] = Cell, channels_last: 
     optimizers = [torch.optim.Adam(parameters, lr=0.0) for parameters in (weights, alphas)]
     for optimizer in optimizers:
         fill_moments(optimizer)
-    loss, batch = segmentation_loss(), setting.noise()
+    loss, batch = loss_of_monai(), setting.noise()
 
     def step(number: int) -> float:
         value = torch.zeros(())

@@ -11,7 +11,15 @@ from ignite.engine import Engine
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.transforms import build
-from monai_nas.files import load_weights, make_folder, read_json, save_tensors, write_atomic, write_json
+from monai_nas.files import (
+    load_weights,
+    make_folder,
+    read_json,
+    remove_unfinished,
+    save_tensors,
+    write_atomic,
+    write_json,
+)
 from monai_nas.pipelines.budget_costs import CostOf, RememberedCosts
 from monai_nas.pipelines.epochs import checkpoint_seconds, run_epochs
 from monai_nas.pipelines.judging import regions_dice
@@ -48,7 +56,7 @@ def draw_candidates(
     Raises:
         UserError: when no network of the space is within the budget.
     """
-    RunFolder(folder).sweep()
+    remove_unfinished(folder)
     file, costs = folder / "candidates.json", folder / "costs.json"
     if not file.exists():
         rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
@@ -155,7 +163,7 @@ class BudgetSearch:
         """Train the candidate's network on from the inherited weights, and keep the weights in its folder."""
         run = RunFolder(self.folder / "finalists" / f"{index:04d}")
         make_folder(run.path)
-        run.sweep()
+        remove_unfinished(run.path)
         dims = len(self.plan.patch_size)
         network = self.searcher.supernet.extract(trial.architecture)
         config = TrainerConfig(rate=self.values.supernet.rate / 2)

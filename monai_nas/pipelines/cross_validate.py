@@ -9,7 +9,7 @@ from typing import Any
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
-from monai_nas.files import load_weights, save_tensors, write_json
+from monai_nas.files import load_weights, remove_unfinished, save_tensors, write_json
 from monai_nas.metrics import ScoreTable
 from monai_nas.networks import build_ensemble, build_network
 from monai_nas.pipelines.fold_run import FoldRun, refuse_other
@@ -151,8 +151,7 @@ def _assemble(
 ) -> None:
     """Write what a run of one network has, but of the ensemble of all folds' networks; run.json last."""
     hold_folder(out)
-    for unfinished in out.glob(".*.tmp"):  # what a kill left
-        unfinished.unlink()
+    remove_unfinished(out)
     tables = [ScoreTable.load(run.path / "scores.json") for run in runs]
     all_cases = sorted((scores for table in tables for scores in table.cases), key=lambda scores: scores.case)
     replace(tables[0], cases=tuple(all_cases)).save(out / "scores.json")

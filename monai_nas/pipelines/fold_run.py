@@ -13,7 +13,7 @@ from monai_nas.compute import Compute
 from monai_nas.errors import UserError
 from monai_nas.export.finished_run import load_run
 from monai_nas.export.inference_config import inference_config
-from monai_nas.files import make_folder, read_json, write_json
+from monai_nas.files import make_folder, read_json, remove_unfinished, write_json
 from monai_nas.pipelines.evaluate import evaluate_folder
 from monai_nas.pipelines.predict import predict_folder
 from monai_nas.pipelines.run_folder import RunFolder
@@ -107,8 +107,7 @@ class FoldRun:
 
     def _predict(self, compute: Compute) -> None:
         """Segment the withheld cases that are left, as `monai-nas predict` does with a bundle of this run."""
-        for unfinished in (self.path / "predictions").glob(".*.tmp"):  # what a kill left
-            unfinished.unlink()
+        remove_unfinished(self.path / "predictions")
         if not self.unpredicted:
             return
         with tempfile.TemporaryDirectory() as folder:

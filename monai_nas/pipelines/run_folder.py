@@ -14,7 +14,7 @@ from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.check import check_dataset
 from monai_nas.errors import UserError
-from monai_nas.files import load_tensors, make_folder, read_json, remove_empty, write_json
+from monai_nas.files import load_tensors, make_folder, read_json, remove_empty, remove_unfinished, write_json
 from monai_nas.pipelines.folder_lock import hold_folder
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
@@ -43,8 +43,7 @@ class RunFolder:
             raise UserError(f"{self.path}: not empty and not a run: choose another --out")
         made = make_folder(self.path)
         hold_folder(self.path)
-        for unfinished in self.path.glob(leftovers):
-            unfinished.unlink()
+        remove_unfinished(self.path)
         if not file.exists():
             try:
                 write_json(file, dict(settings))
@@ -69,14 +68,6 @@ class RunFolder:
                 raise UserError(f"{self.path / name}: lost by a run that had it: restore it, or choose another --out")
         if self.finished:
             (self.path / "checkpoint.pt").unlink(missing_ok=True)  # where a kill came between the two
-
-    def sweep(self) -> None:
-        """Remove what a kill left of files under way; for folders in a run's, which :meth:`open` does not look into.
-
-        Call it where no other process writes into the folder.
-        """
-        for unfinished in self.path.glob(".*.tmp"):
-            unfinished.unlink()
 
     def choose_plan(
         self, plan: Plan | None, cases: Sequence[Case], task: SegTask, adapt: Callable[[Plan], Plan]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from monai_nas.benchmarks import grid_step as module
 from monai_nas.benchmarks.fresh_process import in_fresh_process
 from monai_nas.benchmarks.grid_step import COMPARISONS, TRAININGS, Comparison, Setting, Training, compare, main
+from monai_nas.benchmarks.speed.training_step import loss_of_monai
 from monai_nas.files import read_json
 
 TINY = Setting(blocks=2, levels=2, width=4, patch=(24, 32, 24), batch=1, steps=1, seed=0, device="cpu")
@@ -21,6 +22,19 @@ TINY = Setting(blocks=2, levels=2, width=4, patch=(24, 32, 24), batch=1, steps=1
 def trainings() -> dict[str, Training]:
     """All of them, at a tiny size."""
     return {name: make(TINY) for name, make in TRAININGS.items()}
+
+
+def test_monai_trains_with_its_own_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = []
+
+    def made() -> nn.Module:
+        losses.append(loss_of_monai())
+        return losses[-1]
+
+    monkeypatch.setattr(module, "loss_of_monai", made)
+    monkeypatch.delattr(module, "segmentation_loss")
+    TRAININGS["monai_two"](TINY)
+    assert len(losses) == 1
 
 
 def last_features(name: str, training: Training) -> dict[int, tuple[int, ...]]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from monai_nas.compute import Compute, choose_compute
 
 
@@ -15,7 +17,7 @@ class Contender:
 
     Args:
         name: in the record; "ours" is the one that the others are compared with.
-        run: does the work once, and returns when it is done, also on a GPU.
+        run: does the work once; what it leaves to a GPU is waited for.
         about: which settings, in a few words.
     """
 
@@ -58,6 +60,8 @@ def contest(
     for done, (repetition, contender) in enumerate(turns, start=1):
         begin = time.perf_counter()
         contender.run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         if repetition:
             seconds[contender.name].append(time.perf_counter() - begin)
         tick(done / len(turns))

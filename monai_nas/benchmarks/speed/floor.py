@@ -84,21 +84,13 @@ def floor_contest(
         left, right = (torch.randn(size, size, device=compute.device).to(dtype) for _ in range(2))
         return lambda: left @ right
 
-    def waited(work: Callable[[], object]) -> Callable[[], object]:
-        def run() -> None:
-            work()
-            if compute.device.type == "cuda":
-                torch.cuda.synchronize(compute.device)
-
-        return run
-
     record = contest(
         [
-            Contender(OURS, waited(step), f"a step of training, {compute.dtype}"),
-            Contender("convolutions", waited(convolutions.again()), "those of the step alone, forward and backward"),
-            Contender("product", waited(product(compute.dtype)), f"{size}x{size} matrices, {compute.dtype}"),
-            Contender("product_float32", waited(product(torch.float32)), f"{size}x{size} matrices, torch.float32"),
-            Contender("copy", waited(lambda: target.copy_(source)), f"{copied} bytes"),
+            Contender(OURS, step, f"a step of training, {compute.dtype}"),
+            Contender("convolutions", convolutions.again(), "those of the step alone, forward and backward"),
+            Contender("product", product(compute.dtype), f"{size}x{size} matrices, {compute.dtype}"),
+            Contender("product_float32", product(torch.float32), f"{size}x{size} matrices, torch.float32"),
+            Contender("copy", lambda: target.copy_(source), f"{copied} bytes"),
         ],
         repetitions=repetitions,
         tick=tick,
