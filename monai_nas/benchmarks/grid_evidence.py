@@ -1,10 +1,10 @@
 """Does HyperSegNAS hold what it says? `python -m monai_nas.benchmarks.grid_evidence --data DIR --runs RUNS --out DIR`
 
 Trains the supernets of table 1 and scores the same architectures in each; compares shared weights with training from
-scratch, and the network chosen under a budget with random and published ones; asks one supernet for three budgets;
-draws figure 6. All of it is cut into units: after each its result file and the summary of all are written; what has a
-result file is not done again, and an unfinished training goes on at its checkpoint, so that the same command continues
-where it was cut.
+scratch, a race of candidates with their whole ranking, and the network chosen under a budget with random and published
+ones; asks one supernet for three budgets; draws figure 6. All of it is cut into units: after each its result file and
+the summary of all are written; what has a result file is not done again, and an unfinished training goes on at its
+checkpoint, so that the same command continues where it was cut.
 """
 
 import argparse
@@ -95,6 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
         "scored": (parse_count, "architectures of table 1"),
         "correlated": (parse_count, "architectures of the correlation"),
         "repeated": (parse_count, "of those, trained with a second seed"),
+        "raced": (parse_count, "candidates of one budget that are all judged on all cases"),
         "pairs": (parse_count, "seeds of the chosen network and of those it is compared with"),
         "candidates": (parse_count, "of the search under the budget"),
         "budget": (str, "KIND=AMOUNT, as of monai-nas search; by default the median of the correlation's"),

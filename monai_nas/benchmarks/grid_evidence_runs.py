@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from monai_nas.pipelines.supernet_run import space_of, train_supernet
 from monai_nas.pipelines.train import train
 from monai_nas.plans.plan import Plan
 from monai_nas.spaces import TopologySpace
+from monai_nas.strategies import mean_score
 from monai_nas.strategies.budget import Budget
 from monai_nas.strategies.one_shot import Assistant
 from monai_nas.strategies.within_budget import sample_within
@@ -117,11 +119,14 @@ def estimate(study: GridStudy) -> Record:
     write_json(folder / "candidates.json", {"costs": costs, "architectures": drawn["architectures"]})
     values = replace(study.values, num_finalists=len(costs))
     _search(study, "correlation/estimates", study.budget(), values=values, regions=study.held).run()
-    scores = read_json(folder / "ranking.json")
+    ranking = read_json(folder / "ranking.json")
     return {
         "seed": SEED,
         "fine_tuning_steps": values.fine_tuning_steps,
-        **{fidelity: [scores[fidelity][str(index)] for index in range(len(costs))] for fidelity in scores},
+        **{
+            fidelity: [mean_score(chain.from_iterable(parts[str(index)])) for index in range(len(costs))]
+            for fidelity, parts in ranking.items()
+        },
     }
 
 

@@ -51,6 +51,7 @@ class GridSettings:
     scored: int = 12  # architectures of table 1
     correlated: int = 24  # architectures of the correlation
     repeated: int = 8  # of those, trained from scratch with a second seed
+    raced: int = 100  # candidates of one budget that are all judged on all cases
     pairs: int = 4  # seeds with which the chosen network and another one are trained
     candidates: int = 500  # of the search under the budget
     budget: str | None = None  # KIND=AMOUNT; None takes the median training memory of the correlation's architectures

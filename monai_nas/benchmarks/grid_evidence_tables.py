@@ -13,6 +13,7 @@ from monai_nas.benchmarks.evidence_table import interval_95
 from monai_nas.benchmarks.grid_evidence_budgets import THIRDS
 from monai_nas.benchmarks.grid_evidence_study import SUPERNETS, VARIANTS, GridSettings, Record
 from monai_nas.files import read_json
+from monai_nas.strategies import mean_score
 from monai_nas.strategies.one_shot import Assistant
 
 RESAMPLES = 1000
@@ -45,6 +46,7 @@ def summarize(out: Path, settings: GridSettings) -> dict[str, Any]:
         "table1": {variant: _variant(read, variant) for variant in VARIANTS},
         "figure3": _figure3(read, settings.scored),
         **_correlation(read, settings.correlated),
+        "race": _race(read("race/candidates")),
         "chosen": _pairs(read, "chosen", "random", settings.pairs),
         "published": _pairs(read, "published", "dints", settings.pairs),
         **_budgets(read, settings.retrained),
@@ -162,6 +164,16 @@ def _correlation(read: Read, count: int) -> dict[str, Any]:
         "correlation": correlations,
         "figure4": {f"{index:02d}": {"train_memory_mib": taken, **row} for index, (taken, row) in listed},
     }
+
+
+def _race(record: Record | None) -> dict[str, Any] | None:
+    """Return what races of the same candidates keep and save, in percent."""
+    if record is None:
+        return None
+    shares = {f"{name}_percent": 100 * record[name] for name in ("judgements", "finalists_kept", "best_kept")}
+    dice = [mean_score(own) for own in record["scores"]]
+    kept = ("candidates", "cases", "parts", "finalists", "orders", "seconds_a_candidate", "kendall_first_part")
+    return {**{name: record[name] for name in kept}, **shares, "dice_percent": spread(_percent(dice))}
 
 
 def _pairs(read: Read, part: str, other: str, count: int) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from monai_nas.architecture import Architecture
 from monai_nas.benchmarks import grid_evidence_budgets as budgets
 from monai_nas.benchmarks import grid_evidence_runs as runs
 from monai_nas.benchmarks.grid_evidence_maps import draw_maps
+from monai_nas.benchmarks.grid_evidence_race import judge_all
 from monai_nas.benchmarks.grid_evidence_study import SUPERNETS, VARIANTS, GridStudy, Record
 
-PARTS = ("table1", "correlation", "chosen", "published", "budgets", "maps")
+PARTS = ("table1", "correlation", "race", "chosen", "published", "budgets", "maps")
 DRAWN = "correlation/architectures"
 LENGTH = "correlation/length"
 CHOSEN = "chosen/search"
@@ -39,7 +40,8 @@ def all_units(study: GridStudy, published: Architecture | None, shipped: budgets
         published: the architecture to compare the chosen one with; without it there is no such part.
         shipped: the network to compare those of the budgets with; without it they are compared among themselves.
     """
-    units = [*_table1(study), *_correlation(study), *_chosen(study)]
+    race = Unit("race/candidates", partial(judge_all, study), ("supernets/annealed", DRAWN))
+    units = [*_table1(study), *_correlation(study), race, *_chosen(study)]
     if published is not None:
         units += _published(study, published)
     units += _budgets(study, shipped)

@@ -15,7 +15,7 @@ from monai_nas.pipelines.processes import evaluate_all
 from monai_nas.pipelines.supernet_run import build_one_shot
 from monai_nas.plans.published import ARCHITECTURE_TASK, committed_plan
 from monai_nas.spaces import sample_by_density
-from monai_nas.strategies import CoarseToFine, Trial
+from monai_nas.strategies import CoarseToFine, Scores, Trial
 
 
 class Ranking:
@@ -48,8 +48,8 @@ class Ranking:
         """Judge all, each by one of the processes."""
         evaluate_all(CoarseToFine(self.candidates, num_finalists=1, steps=0), self._score, lambda _: None)
 
-    def _score(self, trial: Trial) -> float:
+    def _score(self, trial: Trial) -> Scores:
         begin = time.perf_counter()
-        score = regions_dice(self.searcher.network(trial.architecture), self.regions, self.plan, self.compute)
+        scores = regions_dice(self.searcher.network(trial.architecture), self.regions, self.plan, self.compute)
         self.seconds.append(time.perf_counter() - begin)
-        return score
+        return scores

@@ -193,6 +193,8 @@ def _provenance(run: FinishedRun) -> str:
         else f"{run.facts['fold']} of seed {run.fold_seed}"
     )
     lines = [f"- fold kept out: {kept_out}"]
+    if run.facts.get("init"):
+        lines.append(f"- training began with the weights of SHA-256 {run.facts['init']}")
     facts = {**run.facts, **run.facts.get("environment", {})}
     lines += [f"- {key}: {_flat(facts[key])}" for key in ("strategy", "commit", "versions") if key in facts]
     return "\n".join(lines)

@@ -3,7 +3,7 @@
     python -m monai_nas.export.tables README.md docs/*.md docs/decisions/*.md
 
 A block opens with one of the comments below and closes with ``<!-- end -->``; files are named as seen from the
-document, and a value by its keys, optionally with the words to show for it.
+document, and a value by its keys, which count from 0 in a list, optionally with the words to show for it.
 
     <!-- scores: results/scores.json -->                                     the means of a table of scores
     <!-- values: results/run.json; minutes; environment.dtype as format -->  chosen values of any JSON file
@@ -110,6 +110,8 @@ def _value(record: Any, keys: str, path: Path) -> Any:
     for key in keys.split("."):
         if record is None:
             return None
+        if isinstance(record, list):
+            record = dict(zip(map(str, range(len(record))), record, strict=True))
         if not isinstance(record, Mapping) or key not in record:
             raise UserError(f"{path}: has no value {keys!r}: name one that it has")
         record = record[key]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 
-TOGETHER_VOXELS = 2**18  # mirrored copies of volumes up to this size run as one batch: small ones do not fill the cores
+TOGETHER_VOXELS = 2**18  # of volumes up to this size mirrored copies run together: small ones do not fill the cores
 PATCHES_AT_ONCE = 2  # windows or their mirrored copies; 4 take twice the memory and no less time, 1 takes longer
 _SPATIAL_AXES = (2, 3, 4)
 FLIPS = tuple(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4)))  # the first is none
@@ -53,19 +53,16 @@ def mirrored_probabilities(
     """Return the class probabilities as :func:`predict_probabilities`, with any MONAI inferer, such as a bundle's."""
     image = compute.place(image)
     flips = FLIPS if mirror else FLIPS[:1]
+    together = PATCHES_AT_ONCE if image.shape[2:].numel() <= TOGETHER_VOXELS else 1
     patch_logits = _logits(network, compute)
-
-    def infer(volume: Tensor) -> Tensor:
-        logits: Tensor = inferer(volume, patch_logits)
-        return logits.softmax(dim=1)
-
+    total: Tensor | None = None
     with torch.inference_mode():
-        if mirror and image.shape[2:].numel() <= TOGETHER_VOXELS:
-            copies = infer(torch.cat([image.flip(axes) for axes in flips])).chunk(len(flips))
-            return torch.stack([copy.flip(axes) for copy, axes in zip(copies, flips, strict=True)]).mean(dim=0)
-        total = infer(image)
-        for axes in flips[1:]:
-            total += infer(image.flip(axes)).flip(axes)
+        for chosen in (flips[at : at + together] for at in range(0, len(flips), together)):
+            logits: Tensor = inferer(torch.cat([image.flip(axes) for axes in chosen]), patch_logits)
+            for copy, axes in zip(logits.softmax(dim=1).chunk(len(chosen)), chosen, strict=True):
+                probabilities = copy.flip(axes)
+                total = probabilities if total is None else total.add_(probabilities)
+        assert total is not None
         return total / len(flips)
 
 

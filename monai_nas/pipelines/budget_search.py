@@ -11,6 +11,7 @@ from ignite.engine import Engine
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.transforms import build
+from monai_nas.errors import UserError
 from monai_nas.files import (
     load_weights,
     make_folder,
@@ -22,14 +23,14 @@ from monai_nas.files import (
 )
 from monai_nas.pipelines.budget_costs import CostOf, RememberedCosts
 from monai_nas.pipelines.epochs import checkpoint_seconds, run_epochs
-from monai_nas.pipelines.judging import regions_dice
+from monai_nas.pipelines.judging import RankingProgress, regions_dice
 from monai_nas.pipelines.one_shot_preset import OneShotPreset
 from monai_nas.pipelines.processes import evaluate_all, first_alone
 from monai_nas.pipelines.run_folder import RunFolder
 from monai_nas.pipelines.train import trainer_from
 from monai_nas.plans.plan import Plan
 from monai_nas.spaces import TopologySpace
-from monai_nas.strategies import CoarseToFine, OneShot, ScoredTrial, Trial
+from monai_nas.strategies import CoarseToFine, OneShot, ScoredTrial, Scores, Trial
 from monai_nas.strategies.budget import Budget
 from monai_nas.strategies.within_budget import sample_within
 from monai_nas.training import Learners, Schedule, TrainerConfig, longest_epoch
@@ -110,13 +111,24 @@ class BudgetSearch:
         """Search, write architecture.json, network.json, model.pt and history.csv, and return what run.json tells."""
         record = read_json(self.folder / "candidates.json")
         candidates = [Architecture.from_record(one) for one in record["architectures"]]
-        search = CoarseToFine(candidates, num_finalists=self.values.num_finalists, steps=self.values.fine_tuning_steps)
+        search = CoarseToFine(
+            candidates,
+            num_finalists=self.values.num_finalists,
+            steps=self.values.fine_tuning_steps,
+            num_parts=self.values.num_judging_parts,
+        )
         search.update(self._known(candidates))
-        evaluate_all(search, lambda trial: self._score(trial, candidates), lambda _: self._note(search, candidates))
+        progress = RankingProgress(search, str(self.budget))
+
+        def record_all(_: list[ScoredTrial]) -> None:
+            self._note(search, candidates)
+            progress.tell()
+
+        evaluate_all(search, lambda trial: self._score(trial, candidates), record_all)
         best = search.best()
         index = candidates.index(best.trial.architecture)
         first_alone(lambda: self._write(best.trial, index))
-        ranking = [done.score for done in search.ranking()]
+        ranking = search.ranking()
         return {
             "budget": str(self.budget),
             "tolerance": self.budget.tolerance,
@@ -124,40 +136,46 @@ class BudgetSearch:
             "patch_size": list(self.plan.patch_size),
             "batch_size": self.plan.batch_size,
             "candidates": len(candidates),
-            "dice_inherited": search.scores[Trial(best.trial.architecture, "inherited")],
+            "candidates_judged_on_all_cases": len(ranking),
+            "dice_inherited": search.inherited(best.trial.architecture).score,
             "dice_fine_tuned": best.score,
-            "dice_inherited_best": ranking[0],
-            "dice_inherited_median": float(np.median(ranking)),
+            "dice_inherited_best": ranking[0].score,
         }
 
     def _known(self, candidates: Sequence[Architecture]) -> list[ScoredTrial]:
         """Return the scores that ranking.json holds."""
         file = self.folder / "ranking.json"
-        record: Mapping[str, Mapping[str, float]] = read_json(file) if file.exists() else {}
-        return [
-            ScoredTrial(self._trial(fidelity, candidates[int(index)]), score)
-            for fidelity, scores in record.items()
-            for index, score in scores.items()
-        ]
+        record: Mapping[str, Mapping[str, list[list[float | None]]]] = read_json(file) if file.exists() else {}
+        try:
+            return [
+                ScoredTrial(self._trial(fidelity, candidates[int(index)], part), tuple(scores))
+                for fidelity, parts_of in record.items()
+                for index, parts in parts_of.items()
+                for part, scores in enumerate(parts)
+            ]
+        except TypeError as error:
+            raise UserError(f"{file}: holds no scores of cases: delete it to rank the candidates again") from error
 
     def _note(self, search: CoarseToFine, candidates: Sequence[Architecture]) -> None:
-        """Write the scores known so far, by fidelity and index of the candidate."""
-        places = {architecture: index for index, architecture in enumerate(candidates)}
-        record: dict[str, dict[str, float]] = {}
-        for trial, score in search.scores.items():
-            record.setdefault(trial.fidelity, {})[str(places[trial.architecture])] = score
+        """Write the scores known so far: by fidelity and index of the candidate, those of each part of the cases."""
+        places = {architecture: str(index) for index, architecture in enumerate(candidates)}
+        record: dict[str, dict[str, list[Scores]]] = {}
+        for trial, scores in search.scores.items():  # the parts of a candidate come in their order
+            record.setdefault(trial.fidelity, {}).setdefault(places[trial.architecture], []).append(scores)
         write_json(self.folder / "ranking.json", record)
 
-    def _trial(self, fidelity: str, architecture: Architecture) -> Trial:
-        return Trial(architecture, fidelity, self.values.fine_tuning_steps if fidelity == "fine_tuned" else 0)
+    def _trial(self, fidelity: str, architecture: Architecture, part: int) -> Trial:
+        if fidelity == "inherited":
+            return Trial(architecture, fidelity, part=part, num_parts=self.values.num_judging_parts)
+        return Trial(architecture, fidelity, self.values.fine_tuning_steps)
 
-    def _score(self, trial: Trial, candidates: Sequence[Architecture]) -> float:
-        """Return the mean foreground Dice of a trial on the regions."""
+    def _score(self, trial: Trial, candidates: Sequence[Architecture]) -> Scores:
+        """Return the foreground Dice of a trial on each of its regions."""
         if trial.fidelity == "inherited":
             network = self.searcher.network(trial.architecture)
         else:
             network = self._fine_tuned(trial, candidates.index(trial.architecture)).eval()
-        return regions_dice(network, self.regions, self.plan, self.compute)
+        return regions_dice(network, self.regions[trial.part :: trial.num_parts], self.plan, self.compute)
 
     def _fine_tuned(self, trial: Trial, index: int) -> Any:
         """Train the candidate's network on from the inherited weights, and keep the weights in its folder."""

@@ -29,6 +29,7 @@ class OneShotPreset:
     minutes: float | None  # of the supernet's training, where no length is asked for: either minutes
     steps: int | None  # or steps
     num_candidates: int  # of each budget, ranked with the supernet's weights
+    num_judging_parts: int  # of the cases that candidates are judged by; after each part the hopeless are dropped
     num_finalists: int  # the best of those, fine-tuned
     fine_tuning_steps: int
 
@@ -73,6 +74,7 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
             minutes=60.0,
             steps=None,
             num_candidates=500,
+            num_judging_parts=3,
             num_finalists=5,
             fine_tuning_steps=100,
         ),
@@ -84,6 +86,7 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
             minutes=None,
             steps=180_000,  # 160,000, then 20,000 of annealing
             num_candidates=2000,
+            num_judging_parts=1,  # the paper judges all candidates on all cases
             num_finalists=10,
             fine_tuning_steps=5000,
         ),

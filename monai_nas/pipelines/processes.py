@@ -10,7 +10,7 @@ import ignite.distributed as idist
 import torch.distributed as dist
 
 from monai_nas.compute import Compute
-from monai_nas.strategies import ArchitectureSearch, ScoredTrial, Trial
+from monai_nas.strategies import ArchitectureSearch, ScoredTrial, Scores, Trial
 
 Result = TypeVar("Result")
 
@@ -39,7 +39,7 @@ def first_alone(work: Callable[[], Result]) -> Result | None:
 
 
 def evaluate_all(
-    search: ArchitectureSearch, score: Callable[[Trial], float], record: Callable[[list[ScoredTrial]], None]
+    search: ArchitectureSearch, score: Callable[[Trial], Scores], record: Callable[[list[ScoredTrial]], None]
 ) -> None:
     """Score all trials that a search suggests, each by one of the processes.
 
@@ -47,7 +47,7 @@ def evaluate_all(
 
     Args:
         search: the same in all processes.
-        score: of one trial; depends on the trial alone.
+        score: each case of one trial; depends on the trial alone.
         record: called in the first process with the scores of each round.
     """
     rank, count = idist.get_rank(), idist.get_world_size()

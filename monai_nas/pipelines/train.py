@@ -90,13 +90,14 @@ def train(
             load_weights(network, init)
         return Learners(compute.place(network, len(plan.patch_size)), values.training, compute)
 
+    init_sha256 = None if init is None else hashlib.sha256(init.read_bytes()).hexdigest()
     fresh()  # an architecture or weights that do not fit show here, before anything is written
     run.open(
         {
             "verb": "train",
             "preset": preset,
             "architecture": architecture.to_record(),
-            "init": None if init is None else hashlib.sha256(init.read_bytes()).hexdigest(),
+            "init": init_sha256,
             "seed": seed,
             "minutes": minutes,
             "epochs": epochs,
@@ -149,6 +150,7 @@ def train(
         "verb": "train",
         "preset": preset,
         "task": task.name,
+        "init": init_sha256,
         "seed": seed,
         "minutes": minutes,
         "epochs": schedule.num_epochs,

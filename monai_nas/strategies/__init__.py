@@ -9,9 +9,11 @@ from monai_nas.strategies.strategy import (
     ArchitectureSearch,
     DecidingStrategy,
     ScoredTrial,
+    Scores,
     SearchBatch,
     SearchStrategy,
     Trial,
+    mean_score,
 )
 
 __all__ = [
@@ -24,8 +26,10 @@ __all__ = [
     "OneShot",
     "OneShotConfig",
     "ScoredTrial",
+    "Scores",
     "SearchBatch",
     "SearchStrategy",
     "Trial",
+    "mean_score",
     "search_engine",
 ]

@@ -1,7 +1,8 @@
 """The two contracts of a search: what learns from batches, and what picks architectures by their scores."""
 
+import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from monai_nas.registry import Registry
 
 STRATEGIES: Registry[Callable[..., "DecidingStrategy"]] = Registry("search strategy")
 
+Scores = tuple[float | None, ...]  # of each judging case, higher is better; None where a case cannot be scored
 Batch = dict[str, Tensor]  # "image" (B, C, H, W, D), "label" (B, 1, H, W, D)
 
 
@@ -67,6 +69,8 @@ class Trial:
     architecture: Architecture
     fidelity: str  # "inherited": with the supernet's weights; "fine_tuned": those, trained on for ``steps``
     steps: int = 0
+    part: int = 0  # of the judging cases, which are dealt into ``num_parts``
+    num_parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,18 @@ class ScoredTrial:
     """An evaluation done."""
 
     trial: Trial
-    score: float  # higher is better
+    scores: Scores
+
+    @property
+    def score(self) -> float:
+        """That of :func:`mean_score`."""
+        return mean_score(self.scores)
+
+
+def mean_score(scores: Iterable[float | None]) -> float:
+    """Return the mean over the cases that have a score; 0 where none has."""
+    known = [score for score in scores if score is not None]
+    return statistics.fmean(known) if known else 0.0
 
 
 class ArchitectureSearch(ABC):

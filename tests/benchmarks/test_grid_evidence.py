@@ -17,6 +17,7 @@ from monai_nas.benchmarks import grid_evidence_maps as maps
 from monai_nas.benchmarks import grid_evidence_runs as runs
 from monai_nas.benchmarks import grid_evidence_study
 from monai_nas.benchmarks.grid_evidence import LEFT_OUT, NOT_SHIPPED, main
+from monai_nas.benchmarks.grid_evidence_race import races
 from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings, GridStudy
 from monai_nas.benchmarks.grid_evidence_units import PARTS, all_units, planned, repeated
 from monai_nas.errors import UserError
@@ -27,6 +28,7 @@ from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
 from monai_nas.spaces import CellUNetSpace, DintsSpace, TopologySpace, to_dints_code
+from monai_nas.strategies import mean_score
 from monai_nas.tasks.splits import make_folds, training_cases
 from monai_nas.tasks.task import load_task
 
@@ -38,6 +40,7 @@ COUNTS = GridSettings(
     scored=3,
     correlated=4,
     repeated=2,
+    raced=4,
     pairs=2,
     candidates=3,
     budget="parameters=6K",
@@ -156,7 +159,7 @@ def test_a_cut_goes_on_and_each_training_is_made_once(
     main([*finished.arguments, "--list"])
     lines = capsys.readouterr().out.splitlines()
     units = [line.split("│") for line in lines if "/" in line and "│" in line]
-    assert len(units) == 1 + 4 + 5 + 3 + 2 + 4 + 2 + 4 + 4 + (1 + 3 + 3 + 1 + 8) + 1
+    assert len(units) == 1 + 4 + 5 + 3 + 2 + 4 + 1 + 2 + 4 + 4 + (1 + 3 + 3 + 1 + 8) + 1
     assert {state.strip() for _, _, state, *_ in units} == {"done"}
     assert lines[-2].split("│")[3].strip() == "0"
 
@@ -208,7 +211,30 @@ def test_estimates_are_those_of_a_search(finished: Finished) -> None:
     estimates = finished.result("correlation/estimates")
     assert len(estimates["inherited"]) == len(estimates["fine_tuned"]) == 4 and estimates["fine_tuning_steps"] == 2
     ranking = read_json(finished.folder / "runs" / "correlation" / "estimates" / "ranking.json")
-    assert estimates["fine_tuned"] == [ranking["fine_tuned"][str(index)] for index in range(4)]
+    assert estimates["fine_tuned"] == [mean_score(ranking["fine_tuned"][str(index)][0]) for index in range(4)]
+
+
+def test_candidates_are_raced_by_their_scores_on_the_cases_of_a_search(finished: Finished, phantoms: Path) -> None:
+    record, summary = finished.result("race/candidates"), read_json(finished.folder / "out" / "summary.json")["race"]
+    study = GridStudy(phantoms, finished.folder / "runs", finished.folder / "out", COUNTS)
+    assert record["candidates"] == 4 and {len(own) for own in record["scores"]} == {len(study.regions)}
+    assert record["seconds_a_candidate"] > 0 and record["finalists"] == study.values.num_finalists == 1
+    assert record["judgements"] == record["best_kept"] == 1.0, "a case a part has no spread: nobody is dropped"
+    assert summary["judgements_percent"] == 100.0 and summary["dice_percent"]["mean"] > 0
+
+
+def test_races_are_held_against_the_whole_ranking() -> None:
+    rng = np.random.default_rng(0)
+    apart = [
+        tuple(float(score) for score in own) for own in rng.normal(np.linspace(0.5, 0.9, 30)[:, None], 0.01, (30, 12))
+    ]
+    result = races(apart, num_parts=3, num_finalists=5)
+    assert result["finalists_kept"] == result["best_kept"] == 1.0 and result["kendall_first_part"] > 0.9
+    assert 1 / 3 < result["judgements"] < 0.6
+    equal = races([(0.5,) * 12] * 6, num_parts=3, num_finalists=5)
+    assert equal["judgements"] == equal["finalists_kept"] == 1.0 and equal["kendall_first_part"] is None
+    noise = [tuple(float(score) for score in own) for own in rng.normal(0.5, 0.01, (30, 12))]
+    assert races(noise, num_parts=3, num_finalists=5)["judgements"] > 0.8, "who cannot be told apart stays"
 
 
 def test_the_search_and_the_random_ones_keep_to_the_budget(finished: Finished, phantoms: Path) -> None:

@@ -71,6 +71,10 @@ def write_all(out: Path, settings: GridSettings, parts: tuple[str, ...]) -> None
             training(f"correlation/trained_{index:02d}", score)
         for index in repeated(settings.repeated, settings.correlated):
             training(f"correlation/again_{index:02d}", scores[index])
+    if "race" in parts:
+        counts = {"candidates": 100, "cases": 2, "parts": 3, "finalists": 5, "orders": 200, "seconds_a_candidate": 1.5}
+        shares = {"judgements": 0.5, "finalists_kept": 0.984375, "best_kept": 1.0, "kendall_first_part": 0.75}
+        write_json(out / "race" / "candidates.json", counts | shares | {"scores": [[0.5, None], [0.75, 0.75]]})
     for part, other in (("chosen", "random"), ("published", "dints")):
         if part in parts:
             for seed in range(settings.pairs):
@@ -100,7 +104,7 @@ def write_all(out: Path, settings: GridSettings, parts: tuple[str, ...]) -> None
         write_json(out / "maps" / "maps.json", {"equation_6": facts, "equation_7": facts})
 
 
-ALL = ("table1", "correlation", "chosen", "published", "budgets", "maps")
+ALL = ("table1", "correlation", "race", "chosen", "published", "budgets", "maps")
 
 
 def test_budgets_before_all_is_done(tmp_path: Path) -> None:
@@ -124,16 +128,23 @@ def test_budgets_before_all_is_done(tmp_path: Path) -> None:
     assert differences["middle_minus_shipped"]["pairs"] == 1
 
 
-@pytest.mark.parametrize("parts", [(), ALL[:1], ALL[1:3], ALL], ids=["none", "table1", "some", "all"])
+@pytest.mark.parametrize("parts", [(), ALL[:1], ALL[1:4], ALL], ids=["none", "table1", "some", "all"])
 def test_the_page_shows_what_there_is(parts: tuple[str, ...], tmp_path: Path) -> None:
     settings, out = GridSettings(), tmp_path / "results" / "hypersegnas"
     write_all(out, settings, parts)
     write_json(out / "summary.json", summarize(out, settings))
     blocks = [block["body"].splitlines() for block in BLOCK.finditer(fill_tables(PAGE.read_text(), tmp_path))]
-    table1, figure3, tau, figure4, chosen, gain, published, _, promises, networks, differences, picture, maps = blocks
-    tables = (table1, figure3, tau, figure4, chosen, gain, published, promises, networks, differences)
-    assert [len(block) - 2 for block in tables] == [5, 12, 4, 24, 2, 1, 2, 3, 5, 8]
+    table1, figure3, tau, figure4, race, chosen, gain, published, _, promises, networks, differences, picture, maps = (
+        blocks
+    )
+    tables = (table1, figure3, tau, figure4, race, chosen, gain, published, promises, networks, differences)
+    assert [len(block) - 2 for block in tables] == [5, 12, 4, 24, 1, 2, 1, 2, 3, 5, 8]
     assert picture == ["*Not there yet: `results/hypersegnas/maps/maps.png`.*"]
+    if "race" in parts:
+        assert (
+            race[2].startswith("| race | 100 | 2 | 3 | 5 | 200 | 62.5 |")
+            and "| 1.5 | 50 | 98.44 | 100 | 0.75 |" in race[2]
+        )
     if "table1" in parts:
         assert table1[2].startswith("| no MAN | 50.54 | 0.3521 | - | - | 0.25 | 100 |")
         assert table1[3].startswith("| image only | 63.04 | 0.3521 | 12.5 | 12.5, 12.5 | 0.25 | 101 |")

@@ -1,5 +1,6 @@
 """The model card says what the run's files say, and claims nothing else."""
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -37,6 +38,13 @@ def test_scores_are_those_of_the_run(finished_run: Path, tmp_path: Path) -> None
     assert "| mean | 80.0 | 96.0 |" in card
     assert "On 2 cases" in card
     assert "tolerance of 1 mm" in card
+
+
+def test_weights_that_a_training_began_with_are_named(finished_run: Path) -> None:
+    run = load_run(finished_run)
+    assert "began with" not in model_card(run, "name")
+    begun = dataclasses.replace(run, facts={**run.facts, "init": "9742c7bb"})
+    assert "- training began with the weights of SHA-256 9742c7bb\n" in model_card(begun, "name")
 
 
 def test_parameters_are_counted(finished_run: Path) -> None:

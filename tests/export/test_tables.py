@@ -41,6 +41,9 @@ def test_values_and_rows_follow_keys(tmp_path: Path) -> None:
     write_json(tmp_path / "run.json", record)
     values = body("values: run.json; steps; size as patch; a.mean", tmp_path)
     assert values.splitlines()[2:] == ["| steps | 12,345 |", "| patch | 1, 2.5 |", "| a.mean | 0.1235 |"]
+    assert "| size.1 | 2.5 |" in body("values: run.json; size.1", tmp_path)
+    with pytest.raises(UserError, match=r"has no value 'size\.2'"):
+        body("values: run.json; size.2", tmp_path)
     rows = body("rows: run.json; mean, max as most; a; b as the other", tmp_path)
     assert rows.splitlines()[0] == "| from `run.json` | mean | most |"
     assert rows.splitlines()[2:] == ["| a | 0.1235 | 3 |", "| the other | 1 | 4 |"]

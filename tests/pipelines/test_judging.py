@@ -2,15 +2,19 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
+from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
-from monai_nas.pipelines.judging import foreground_region, regions_dice
+from monai_nas.pipelines import judging
+from monai_nas.pipelines.judging import RankingProgress, foreground_region, regions_dice
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.strategies import CoarseToFine, ScoredTrial, mean_score
 from monai_nas.tasks.splits import training_cases
 from monai_nas.tasks.task import load_task
 
@@ -41,14 +45,40 @@ def labelled(values: list[int]) -> dict[str, Tensor]:
     return {"image": torch.zeros(1, *label.shape[1:]), "label": label}
 
 
-def test_scores_are_means_over_cases_of_means_over_classes(plan: Plan) -> None:
+def test_scores_of_cases_are_means_over_classes(plan: Plan) -> None:
     def network(image: Tensor) -> Tensor:
         """Everything is class 1."""
         return torch.tensor([0.0, 1.0, 0.0]).reshape(1, 3, 1, 1, 1).expand(len(image), 3, *image.shape[2:]).clone()
 
     both, one, none = labelled([1, 1, 1, 2]), labelled([1, 1, 1, 1]), labelled([0, 0, 0, 0])
     first = (2 * 3 / (4 + 3) + 0) / 2  # class 2 is missed
-    assert regions_dice(network, [both], plan, COMPUTE) == pytest.approx(first)
-    assert regions_dice(network, [one], plan, COMPUTE) == pytest.approx(1.0)
-    assert regions_dice(network, [none], plan, COMPUTE) == pytest.approx(0.0)
-    assert regions_dice(network, [both, one, none], plan, COMPUTE) == pytest.approx((first + 1.0) / 3)
+    scores = regions_dice(network, [both, one, none], plan, COMPUTE)
+    assert scores == pytest.approx((first, 1.0, 0.0)) and mean_score(scores) == pytest.approx((first + 1.0) / 3)
+
+
+def test_a_case_without_any_class_has_no_score(plan: Plan) -> None:
+    def network(image: Tensor) -> Tensor:
+        """Everything is background."""
+        return torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1, 1).expand(len(image), 3, *image.shape[2:]).clone()
+
+    scores = regions_dice(network, [labelled([0, 0, 0, 0]), labelled([0, 0, 0, 1])], plan, COMPUTE)
+    assert scores == (None, 0.0) and mean_score(scores) == mean_score([None]) == 0.0
+
+
+def test_a_ranking_tells_once_a_minute_how_much_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(judging, "time", SimpleNamespace(monotonic=lambda: now))
+    caplog.set_level("INFO")
+    search = CoarseToFine(
+        [Architecture.create("toy", {}, {"which": name}) for name in "abcd"], num_finalists=1, steps=1
+    )
+    search.update([ScoredTrial(search.suggest(1)[0], (0.5,))])  # known from before: no time was spent on it
+    progress = RankingProgress(search, "flops=1G")
+    for seconds, left in ((50.0, 2), (50.0, 1), (200.0, 0)):
+        now += seconds
+        search.update([ScoredTrial(search.suggest(1)[0], (0.5,))])
+        assert search.judgements_left() == left
+        progress.tell()
+    assert caplog.messages == ["flops=1G: ranking, at most 1 scores and 1 minutes left"]

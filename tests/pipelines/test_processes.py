@@ -20,7 +20,7 @@ def test_one_process_scores_everything_itself() -> None:
     candidates = [Architecture.create("toy", {}, {"which": name}) for name in "abcd"]
     search = CoarseToFine(candidates, num_finalists=2, steps=7)
     rounds: list[list[ScoredTrial]] = []
-    evaluate_all(search, lambda trial: float(candidates.index(trial.architecture)), rounds.append)
+    evaluate_all(search, lambda trial: (float(candidates.index(trial.architecture)),), rounds.append)
     assert search.best().trial == Trial(candidates[3], "fine_tuned", 7)
     assert [len(scored) for scored in rounds] == [1] * (len(candidates) + 2)
     assert first_alone(lambda: 5) == 5

@@ -1,6 +1,7 @@
 """Training runs on tiny phantoms: what they write, that a break leaves no trace, and what they refuse."""
 
 import dataclasses
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,9 @@ def test_weights_are_inherited(finished: Path, phantoms: Path, plan: Plan, tmp_p
     first = read_csv(finished)["loss"]
     run_training(phantoms, tmp_path / "run", plan, init=finished / "model.pt")
     assert read_csv(tmp_path / "run")["loss"][0] < first[0]
+    assert read_json(finished / "run.json")["init"] is None
+    expected = hashlib.sha256((finished / "model.pt").read_bytes()).hexdigest()
+    assert read_json(tmp_path / "run" / "run.json")["init"] == expected
 
 
 def read_csv(run: Path) -> dict[str, list[float]]:

@@ -19,7 +19,7 @@ FINE_TUNED = dict(zip(CANDIDATES, (0.99, 0.7, 0.9, 0.8, 0.99, 0.99), strict=True
 
 def score(trial: Trial) -> ScoredTrial:
     scores = INHERITED if trial.fidelity == "inherited" else FINE_TUNED
-    return ScoredTrial(trial, scores[trial.architecture])
+    return ScoredTrial(trial, (scores[trial.architecture],))
 
 
 def run(search: CoarseToFine, count: int, order: random.Random) -> ScoredTrial:
@@ -34,7 +34,7 @@ def run(search: CoarseToFine, count: int, order: random.Random) -> ScoredTrial:
 def test_the_best_of_the_fine_tuned_is_chosen_however_the_work_is_dealt(count: int) -> None:
     search = CoarseToFine(CANDIDATES, num_finalists=3, steps=7)
     best = run(search, count, random.Random(count))
-    assert best == ScoredTrial(Trial(named("c"), "fine_tuned", 7), 0.9)
+    assert best == ScoredTrial(Trial(named("c"), "fine_tuned", 7), (0.9,))
     assert [done.trial.architecture for done in search.ranking()[:3]] == [named("b"), named("d"), named("c")]
     assert len(search.scores) == len(CANDIDATES) + 3, "only finalists are fine-tuned"
 
