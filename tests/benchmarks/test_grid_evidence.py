@@ -14,10 +14,10 @@ import torch
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks import grid_evidence_budgets as budgets
 from monai_nas.benchmarks import grid_evidence_maps as maps
+from monai_nas.benchmarks import grid_evidence_race as race
 from monai_nas.benchmarks import grid_evidence_runs as runs
 from monai_nas.benchmarks import grid_evidence_study
 from monai_nas.benchmarks.grid_evidence import LEFT_OUT, NOT_SHIPPED, main
-from monai_nas.benchmarks.grid_evidence_race import races
 from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings, GridStudy
 from monai_nas.benchmarks.grid_evidence_units import PARTS, all_units, planned, repeated
 from monai_nas.errors import UserError
@@ -86,7 +86,7 @@ def patched() -> Iterator[FakeTrain]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid_evidence_study, "one_shot_preset_named", lambda name: tiny)
         patch.setattr(budgets, "in_fresh_process", here)
-        for module in (supernet_run, runs, budgets):
+        for module in (supernet_run, race, runs, budgets):
             patch.setattr(module, "space_of", lambda plan: TopologySpace(num_blocks=3, num_levels=len(plan.strides)))
         patch.setattr(supernet_run, "TIMED_STEPS", 6)
         patch.setattr(runs, "train", fake)
@@ -221,20 +221,6 @@ def test_candidates_are_raced_by_their_scores_on_the_cases_of_a_search(finished:
     assert record["seconds_a_candidate"] > 0 and record["finalists"] == study.values.num_finalists == 1
     assert record["judgements"] == record["best_kept"] == 1.0, "a case a part has no spread: nobody is dropped"
     assert summary["judgements_percent"] == 100.0 and summary["dice_percent"]["mean"] > 0
-
-
-def test_races_are_held_against_the_whole_ranking() -> None:
-    rng = np.random.default_rng(0)
-    apart = [
-        tuple(float(score) for score in own) for own in rng.normal(np.linspace(0.5, 0.9, 30)[:, None], 0.01, (30, 12))
-    ]
-    result = races(apart, num_parts=3, num_finalists=5)
-    assert result["finalists_kept"] == result["best_kept"] == 1.0 and result["kendall_first_part"] > 0.9
-    assert 1 / 3 < result["judgements"] < 0.6
-    equal = races([(0.5,) * 12] * 6, num_parts=3, num_finalists=5)
-    assert equal["judgements"] == equal["finalists_kept"] == 1.0 and equal["kendall_first_part"] is None
-    noise = [tuple(float(score) for score in own) for own in rng.normal(0.5, 0.01, (30, 12))]
-    assert races(noise, num_parts=3, num_finalists=5)["judgements"] > 0.8, "who cannot be told apart stays"
 
 
 def test_the_search_and_the_random_ones_keep_to_the_budget(finished: Finished, phantoms: Path) -> None:
@@ -379,18 +365,6 @@ def test_drawn_architectures_are_the_middles_of_equal_shares() -> None:
     ranked = sorted(costs)
     assert len(ranked) == 20 and [cost for _, cost in drawn] == [ranked[place] for place in (2, 7, 12, 17)]
     assert drawn == runs.stratified(space, cost_of, 4, np.random.default_rng(0))
-
-
-def test_windows_cover_a_volume() -> None:
-    windows = maps.windows_of((18, 16, 10))
-    assert [x.start for x, _, _ in windows] == [0, 2] and windows[0] == (slice(0, 16), slice(0, 16), slice(0, 10))
-    assert maps.averaged(np.array([1.0, 3.0]), windows, (18, 16, 10))[:, 0, 0].tolist() == [1, 1, *[2] * 14, 3, 3]
-
-
-def test_changes_of_weights_by_hand() -> None:
-    first = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 3.0]])  # mean (2, 1)
-    assert maps.change_with_image(first).tolist() == pytest.approx([2**0.5, 2**0.5, 2.0])
-    assert maps.change_with_architecture(first, torch.zeros(3, 2)).tolist() == pytest.approx([1.0, 3.0, 13**0.5])
 
 
 def test_maps_say_how_they_go_with_the_foreground(finished: Finished) -> None:
