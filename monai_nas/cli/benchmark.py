@@ -32,6 +32,13 @@ def benchmark(
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Whether inference averages over mirrored copies.")
     ] = True,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="model.pt of that architecture and plan, for inference; by default fresh."),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="Scan that inference segments; by default a phantom.")
+    ] = None,
     seed: Seed = 0,
     device: Device = None,
 ) -> None:
@@ -43,6 +50,9 @@ def benchmark(
     Example: `monai-nas benchmark --out speed.json`
 
     One part, on a plan of yours: `monai-nas benchmark --part training_step --plan RUN/plan.json --out speed.json`
+
+    A scan and weights of yours: `monai-nas benchmark --part inference --plan RUN/plan.json --architecture
+    RUN/architecture.json --weights RUN/model.pt --image SCAN.nii.gz --out speed.json`
 
     On a large CT: `monai-nas benchmark --part metrics --size 512 512 400 --repetitions 1 --out large.json`
     """
@@ -65,6 +75,8 @@ def benchmark(
         device=device,
         size=size,
         mirror=mirror,
+        weights=weights,
+        scan=image,
     )
 
     from rich.console import Console

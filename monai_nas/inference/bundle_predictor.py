@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from monai.bundle.config_parser import ConfigParser
 from monai.inferers.inferer import SlidingWindowInferer
 from monai.transforms.compose import Compose
@@ -15,8 +14,8 @@ from torch import nn
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
 from monai_nas.files import load_weights, read_json, write_atomic
-from monai_nas.inference.volume import labels_on_file, read_volume, segment
-from monai_nas.tasks.images import label_file, read_image
+from monai_nas.inference.volume import check_scan, labels_on_file, read_volume, segment
+from monai_nas.tasks.images import label_file
 
 # post-transforms that we do ourselves: slab by slab, and the last one atomically
 _OURS = ("Activationsd", "Invertd", "AsDiscreted", "SaveImaged")
@@ -51,21 +50,8 @@ class BundlePredictor:
         self.finishing = [step for step in transforms if type(step).__name__ not in _OURS]
 
     def check(self, image: Path) -> None:
-        """Refuse an image file that :meth:`predict` could make nothing of.
-
-        Raises:
-            UserError: when it cannot be read, has another number of channels than the network, NaN or Inf, or 0 only.
-        """
-        scan = read_image(image)
-        if scan.num_channels != self.in_channels:
-            raise UserError(
-                f"{image}: has {scan.num_channels} channels, the network takes {self.in_channels}: give images of the "
-                "bundle's task"
-            )
-        if not np.isfinite(scan.array).all():
-            raise UserError(f"{image}: holds NaN or Inf: replace them by finite values")
-        if not scan.array.any():
-            raise UserError(f"{image}: all voxels are 0: give a file that shows something")
+        """Refuse an image file that :meth:`predict` could make nothing of; see :func:`check_scan`."""
+        check_scan(image, self.in_channels)
 
     def predict(self, image: Path, *, mirror: bool = True) -> npt.NDArray[np.uint8]:
         """Return the label map of an image file on the file's own grid (H, W, D).
@@ -85,10 +71,9 @@ class BundlePredictor:
                 f"takes {self.in_channels} in 3: give images of the bundle's task"
             )
         turned = volume.turned
-        with torch.inference_mode():
-            labels = segment(volume, self.network, self.inferer, compute=self.compute, mirror=mirror)
-            del volume  # its voxels, before the label map is copied
-            return labels_on_file(labels, turned, self.preprocessing, self.finishing)
+        labels = segment(volume, self.network, self.inferer, compute=self.compute, mirror=mirror)
+        del volume  # its voxels, before the label map is copied
+        return labels_on_file(labels, turned, self.preprocessing, self.finishing)
 
     def _part(self, parser: ConfigParser, name: str, kind: type[Any]) -> Any:
         """Return what the configuration's id ``name`` builds."""

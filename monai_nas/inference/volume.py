@@ -15,10 +15,12 @@ from monai.transforms.compose import Compose
 from torch import Tensor, nn
 
 from monai_nas.compute import Compute
+from monai_nas.errors import UserError
 from monai_nas.inference import predictor
 from monai_nas.inference.predictor import mirrored_probabilities, patch_scores
 from monai_nas.inference.resampling import Resampling, Shape, resample, resample_slabs, resampling_of
 from monai_nas.inference.sliding_window import band_axis, probability_slabs
+from monai_nas.tasks.images import read_image
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,23 @@ class Volume:
             return self.resamplings[0].old_shape
         x, y, z = self.image.shape[1:]
         return x, y, z
+
+
+def check_scan(path: Path, in_channels: int) -> None:
+    """Refuse an image file that a network of ``in_channels`` could make nothing of.
+
+    Raises:
+        UserError: when it cannot be read, has another number of channels than the network, NaN or Inf, or 0 only.
+    """
+    scan = read_image(path)
+    if scan.num_channels != in_channels:
+        raise UserError(
+            f"{path}: has {scan.num_channels} channels, the network takes {in_channels}: give images of its task"
+        )
+    if not np.isfinite(scan.array).all():
+        raise UserError(f"{path}: holds NaN or Inf: replace them by finite values")
+    if not scan.array.any():
+        raise UserError(f"{path}: all voxels are 0: give a file that shows something")
 
 
 def read_volume(path: Path, preprocessing: Compose) -> Volume:
@@ -63,6 +82,7 @@ def read_volume(path: Path, preprocessing: Compose) -> Volume:
     return Volume(image.as_tensor(), tuple(resamplings), turned)
 
 
+@torch.inference_mode()
 def turned_probabilities(
     volume: Volume, network: nn.Module, window: SlidingWindowInferer, axis: int, *, compute: Compute, mirror: bool
 ) -> Iterator[Tensor]:
@@ -79,7 +99,7 @@ def turned_probabilities(
         slabs = probability_slabs(volume.image, window, patch_scores(network, compute=compute, mirror=mirror), axis)
     for step in reversed(volume.resamplings):
         slabs = resample_slabs(slabs, step.undone(), axis)
-    return slabs
+    yield from slabs
 
 
 def segment(

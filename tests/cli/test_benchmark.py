@@ -10,6 +10,7 @@ import pytest
 from monai_nas.benchmarks.speed import suite
 from monai_nas.benchmarks.speed.contest import silent
 from monai_nas.benchmarks.speed.nnunet import left_out
+from monai_nas.benchmarks.speed.segmenters import Setting
 from monai_nas.benchmarks.speed.suite import Settings
 from monai_nas.cli.app import main
 from monai_nas.plans.published import committed_architecture, committed_plan
@@ -57,11 +58,23 @@ def test_volumes_have_the_size_asked_for(tmp_path: Path) -> None:
     settings = Settings(
         committed_architecture(), committed_plan("Task04_Hippocampus"), 1, 0, "cpu", (24, 28, 20), False
     )
-    asked: dict[str, object] = {}
+    asked: list[Setting] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "inference_contest", lambda *_, **values: asked.update(values))
+        patch.setattr(suite, "inference_contest", lambda setting, **_: asked.append(setting))
         settings.inference(silent)
-    assert asked["size"] == (24, 28, 20) and asked["mirror"] is False
+    assert asked[0].size == (24, 28, 20) and asked[0].mirror is False
+
+
+def test_a_scan_of_other_channels_is_refused(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = next((phantoms / "imagesTr").glob("*.nii.gz"))
+    words = ["--part", "inference", "--image", str(scan), "--out", str(tmp_path / "speed.json")]
+    plan = tmp_path / "plan.json"
+    committed_plan("Task05_Prostate").save(plan)
+    assert run(*words, "--plan", str(plan)) == 2
+    fault = capsys.readouterr().err
+    assert scan.name in fault.replace("\n", "") and "channels" in fault and not (tmp_path / "speed.json").exists()
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,8 @@ from torch import nn
 from monai_nas.compute import choose_compute
 from monai_nas.data.transforms import postprocessing, preprocessing
 from monai_nas.inference import predictor, resampling
-from monai_nas.inference.predictor import patch_scores
-from monai_nas.inference.volume import labels_on_file, read_volume, segment, turned_probabilities
+from monai_nas.inference.predictor import patch_scores, sliding_window
+from monai_nas.inference.volume import Volume, labels_on_file, read_volume, segment, turned_probabilities
 from monai_nas.plans import IntensityRule, Plan
 from monai_nas.plans.plan import FingerprintSummary
 from monai_nas.tasks import SegTask
@@ -148,6 +148,15 @@ def test_streamed_volumes_are_mirrored_window_by_window(tmp_path: Path, monkeypa
         torch.testing.assert_close(found, scores[0].softmax(dim=0), rtol=0, atol=1e-5)
         plain: Any = window(volume.image[None], network)
         assert not torch.allclose(found, plain[0].softmax(dim=0), atol=1e-2)
+
+
+@pytest.mark.parametrize("together", [0, predictor.TOGETHER_VOXELS])
+def test_nothing_is_kept_for_gradients(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "TOGETHER_VOXELS", together)
+    volume = Volume(torch.zeros(1, 24, 16, 16), (), MetaTensor(torch.empty(0)))
+    network, compute = nn.Conv3d(1, 2, 1), choose_compute(False, "cpu")
+    slabs = turned_probabilities(volume, network, sliding_window((16, 16, 16)), 0, compute=compute, mirror=False)
+    assert not any(slab.requires_grad for slab in slabs)
 
 
 def test_a_grid_changed_after_its_spacing_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Segmenting one preprocessed volume: ours beside the inferers of MONAI and nnU-Net around the same network."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,27 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.benchmarks.speed.contest import Contender, Tick, contest, silent
 from monai_nas.benchmarks.speed.nnunet import left_out
 from monai_nas.benchmarks.speed.segmenters import REFERENCE, SEGMENTERS, Segmenter, Setting
-from monai_nas.plans.plan import Plan
 from monai_nas.plans.rules import stride_product
 
 
-def inference_contest(
-    architecture: Architecture,
-    plan: Plan,
-    *,
-    size: Sequence[int],
-    mirror: bool,
-    repetitions: int,
-    seed: int,
-    device: str | None = None,
-    tick: Tick = silent,
-) -> dict[str, Any]:
-    """Time the way from a phantom, normalised, to its labels, by the same network with the same fresh weights.
+def inference_contest(setting: Setting, *, repetitions: int, tick: Tick = silent) -> dict[str, Any]:
+    """Time the way from a volume, normalised, to its labels, by the same network with the same weights.
 
     Contenders: "ours", as `monai-nas predict` does it; "monai", MONAI's inferer over each mirrored copy in the same
     number format; "monai_float32", the same in float32 and torch's default layout; "nnunet", nnU-Net's predictor.
@@ -39,13 +28,8 @@ def inference_contest(
     averages logits: its differences are not those of precision.
 
     Args:
-        architecture: of the network.
-        plan: gives window and channels.
-        size: voxels per axis.
-        mirror: average over the eight mirrored copies.
+        setting: network, volume and device.
         repetitions: how often each does it.
-        seed: of weights and volume.
-        device: as of :func:`~monai_nas.compute.choose_compute`.
         tick: called with the share that is done.
 
     Returns:
@@ -53,8 +37,7 @@ def inference_contest(
         which each agrees with "monai_float32", "largest_difference" of a probability from that one's,
         "peak_growth_bytes" of :func:`inference_peaks`, and "left_out", who is not installed.
     """
-    setting, absent = Setting(architecture, plan, mirror, seed, device), left_out()
-    image = setting.image(size)
+    absent, image = left_out(), setting.image()
     segmenters = {name: build(setting) for name, build in SEGMENTERS.items() if name not in absent}
     differences = largest_differences(segmenters, image)  # which warms them up: of a large volume each run counts
     labels: dict[str, npt.NDArray[Any]] = {}
@@ -65,11 +48,13 @@ def inference_contest(
     contenders = [contender(name, segmenter) for name, segmenter in segmenters.items()]
     record = contest(contenders, repetitions=repetitions, warmed_up=True, tick=tick)
     return record | {
-        "size": list(size),
-        "mirror": mirror,
+        "size": list(image.shape[1:]),
+        "mirror": setting.mirror,
+        "scan": setting.scan and setting.scan.name,
+        "weights": setting.weights and hashlib.sha256(setting.weights.read_bytes()).hexdigest(),
         "equal_labels": {name: float(np.mean(own == labels[REFERENCE])) for name, own in labels.items()},
         "largest_difference": differences,
-        "peak_growth_bytes": inference_peaks(setting, size, list(segmenters)),
+        "peak_growth_bytes": inference_peaks(setting, list(segmenters)),
         "left_out": absent,
     }
 
@@ -83,20 +68,20 @@ def largest_differences(segmenters: Mapping[str, Segmenter], image: Tensor) -> d
     }
 
 
-def inference_peaks(setting: Setting, size: Sequence[int], names: Sequence[str]) -> dict[str, int]:
+def inference_peaks(setting: Setting, names: Sequence[str]) -> dict[str, int]:
     """Return by how many bytes network, volume and prediction make a process grow at most, each in one of its own.
 
     On a GPU it is what torch allocates there.
     """
-    return {name: in_fresh_process(peak_growth, setting, size, name) for name in names}
+    return {name: in_fresh_process(peak_growth, setting, name) for name in names}
 
 
-def peak_growth(setting: Setting, size: Sequence[int], name: str) -> int:
+def peak_growth(setting: Setting, name: str) -> int:
     """Return the growth of this process, after a volume of one small window, which loads what is loaded once."""
     x, y, z = stride_product(setting.plan.strides)
     patch = (3 * x, 3 * y, 3 * z)
-    tiny = replace(setting, plan=replace(setting.plan, patch_size=patch))
-    SEGMENTERS[name](tiny).labels(tiny.image(patch))
+    tiny = replace(setting, plan=replace(setting.plan, patch_size=patch), size=patch, scan=None)
+    SEGMENTERS[name](tiny).labels(tiny.image())
     with Growth(setting.place.type) as growth:
-        SEGMENTERS[name](setting).labels(setting.image(size))
+        SEGMENTERS[name](setting).labels(setting.image())
     return growth.bytes

@@ -1,8 +1,9 @@
 """Ways from a preprocessed volume to its labels around one network: ours, MONAI's inferer and nnU-Net's predictor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from monai_nas.benchmarks.speed.contest import OURS, plain_compute
 from monai_nas.benchmarks.speed.nnunet import PEER, nnunet_predictor, title
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.data.synthetic import make_phantom
+from monai_nas.data.transforms import build, preprocessing
+from monai_nas.files import load_weights
 from monai_nas.inference.predictor import FLIPS, sliding_window
 from monai_nas.inference.sliding_window import band_axis
-from monai_nas.inference.volume import Volume, segment, turned_probabilities
+from monai_nas.inference.volume import Volume, check_scan, segment, turned_probabilities
 from monai_nas.networks import build_network
 from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.plans.plan import Plan
@@ -33,9 +36,12 @@ class Setting:
 
     architecture: Architecture  # of the network
     plan: Plan  # gives window and channels
+    size: tuple[int, int, int]  # voxels per axis of a phantom
     mirror: bool  # average over the eight mirrored copies
-    seed: int  # of weights and volume
+    seed: int  # of fresh weights and of a phantom
     device: str | None  # as of choose_compute
+    weights: Path | None = None  # a model.pt of this architecture and plan; None: fresh ones
+    scan: Path | None = None  # an image file to segment; None: a phantom
 
     @property
     def place(self) -> torch.device:
@@ -43,16 +49,33 @@ class Setting:
         return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def network(self, where: Compute) -> nn.Module:
-        """Return the network with the weights of the seed."""
-        torch.manual_seed(self.seed)
-        return where.place(build_network(self.architecture, **network_arguments(self.plan))).eval()
+        """Return the network with its weights.
 
-    def image(self, size: Sequence[int]) -> Tensor:
-        """Return a phantom (C, *size) of the task, z-scored, float32; drawn at a quarter of the size and enlarged."""
-        x, y, z = (max(1, length // 4) for length in size)
+        Raises:
+            UserError: when the weights are those of another network.
+        """
+        torch.manual_seed(self.seed)
+        network = build_network(self.architecture, **network_arguments(self.plan))
+        if self.weights is not None:
+            load_weights(network, self.weights)
+        return where.place(network).eval()
+
+    def image(self) -> Tensor:
+        """Return the scan (C, H, W, D) float32 as the plan prepares it, or a phantom of the task.
+
+        The phantom is z-scored, drawn at a quarter of the size and enlarged.
+
+        Raises:
+            UserError: when the scan cannot be read, or has other channels than the plan.
+        """
+        if self.scan is not None:
+            check_scan(self.scan, self.plan.task.in_channels)
+            prepared = build(preprocessing(self.plan.task, self.plan, ("image",)))({"image": str(self.scan)})
+            return prepared["image"].as_tensor()
+        x, y, z = (max(1, length // 4) for length in self.size)
         phantom, _ = make_phantom(self.plan.task, (x, y, z), np.random.default_rng(self.seed))  # (x, y, z, C)
         coarse = torch.from_numpy((phantom - phantom.mean((0, 1, 2))) / phantom.std((0, 1, 2))).movedim(-1, 0)
-        return nn.functional.interpolate(coarse[None], size=tuple(size), mode="trilinear")[0]
+        return nn.functional.interpolate(coarse[None], size=self.size, mode="trilinear")[0]
 
     def window(self) -> SlidingWindowInferer:
         """Return MONAI's inferer as `monai-nas predict` sets it."""

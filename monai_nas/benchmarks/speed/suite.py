@@ -15,6 +15,7 @@ from monai_nas.benchmarks.speed.cost import cost_contest
 from monai_nas.benchmarks.speed.floor import floor_contest
 from monai_nas.benchmarks.speed.inference import inference_contest
 from monai_nas.benchmarks.speed.metrics import metrics_contest
+from monai_nas.benchmarks.speed.segmenters import Setting
 from monai_nas.benchmarks.speed.supernet_step import cell_step_contest, grid_step_contest
 from monai_nas.benchmarks.speed.training_step import training_step_contest
 from monai_nas.compute import choose_compute
@@ -36,6 +37,8 @@ class Settings:
     device: str | None
     size: tuple[int, int, int] | None = None  # voxels of the volumes of inference and metrics; None: each its own
     mirror: bool = True  # in inference: average over the eight mirrored copies
+    weights: Path | None = None  # of the network in inference; None: fresh ones
+    scan: Path | None = None  # that inference segments; None: a phantom
 
     def training_step(self, tick: Tick) -> dict[str, Any]:
         """See :mod:`~monai_nas.benchmarks.speed.training_step`."""
@@ -80,17 +83,18 @@ class Settings:
         )
 
     def inference(self, tick: Tick) -> dict[str, Any]:
-        """See :mod:`~monai_nas.benchmarks.speed.inference`: by default of a scan of the plan's median shape."""
-        return inference_contest(
+        """See :mod:`~monai_nas.benchmarks.speed.inference`: by default of a phantom of the plan's median shape."""
+        setting = Setting(
             self.architecture,
             self.plan,
-            size=self.size or self.plan.fingerprint.median_shape,
-            mirror=self.mirror,
-            repetitions=self.repetitions,
-            seed=self.seed,
-            device=self.device,
-            tick=tick,
+            self.size or self.plan.fingerprint.median_shape,
+            self.mirror,
+            self.seed,
+            self.device,
+            self.weights,
+            self.scan,
         )
+        return inference_contest(setting, repetitions=self.repetitions, tick=tick)
 
     def batches(self, tick: Tick) -> dict[str, Any]:
         """See :mod:`~monai_nas.benchmarks.speed.batches`."""
