@@ -16,6 +16,7 @@ from monai_nas.benchmarks.evidence_runs import Tick, read_starts, run_to_its_end
 from monai_nas.benchmarks.minutes_to_dice_peers import STOCK, trained_network
 from monai_nas.benchmarks.speed.contest import OURS, plain_compute
 from monai_nas.benchmarks.speed.nnunet import PEER
+from monai_nas.benchmarks.withheld_fold import WithheldFold
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.data.case_cache import VARIABLE
 from monai_nas.data.transforms import build, preprocessing
@@ -26,11 +27,8 @@ from monai_nas.inference import write_labels
 from monai_nas.inference.predictor import sliding_window
 from monai_nas.inference.volume import labels_on_file, read_volume, segment
 from monai_nas.metrics import ScoreTable
-from monai_nas.pipelines.demo import link_cases
 from monai_nas.pipelines.evaluate import evaluate_folder
-from monai_nas.pipelines.run_folder import fold_cases
 from monai_nas.plans.plan import Plan
-from monai_nas.tasks.splits import Case, training_cases
 from monai_nas.tasks.task import SegTask, load_task
 
 SEARCHED = "ours_search"
@@ -58,14 +56,9 @@ class MinutesStudy:
         return load_task(None, self.data)
 
     @cached_property
-    def withheld(self) -> list[Case]:
-        """The cases of the fold."""
-        return fold_cases(training_cases(self.data), self.fold)[1]
-
-    @property
-    def training(self) -> Path:
-        """A dataset of the other cases, all that contenders see; by the folder's name they know the task."""
-        return self.runs / "training" / self.data.resolve().name
+    def withheld(self) -> WithheldFold:
+        """The fold, and a dataset of the other cases, which is all that contenders see."""
+        return WithheldFold(self.data, self.fold, self.runs)
 
     def prepare(self) -> None:
         """Write down what the runs depend on, and link the cases: those of the fold, and the others as a dataset.
@@ -73,13 +66,12 @@ class MinutesStudy:
         Raises:
             UserError: when the runs were made with something else, or there is no such fold.
         """
-        learn, withheld, folds = fold_cases(training_cases(self.data), self.fold)
         settings = {
             "task": self.task.name,
             "architecture": read_json(self.architecture),
             "seed": self.seed,
             "fold": self.fold,
-            "folds": folds["folds"],
+            "folds": self.withheld.folds,
         }
         file = self.runs / "settings.json"
         if file.exists():
@@ -87,16 +79,7 @@ class MinutesStudy:
             if changed := [key for key in settings if before.get(key) != settings[key]]:
                 raise UserError(f"{file}: made with another {changed[0]}: give the same one, or choose another --runs")
         write_json(file, settings)
-        if not (self.training / "dataset.json").exists():  # written last
-            link_cases(withheld, self.runs / "withheld")
-            link_cases(learn, self.training)
-            entries = [
-                {"image": f"./images/{case.image.name}", "label": f"./labels/{case.label.name}"}
-                for case in learn
-                if case.label is not None
-            ]
-            listed = {"numTraining": len(entries), "training": entries, "numTest": 0, "test": []}
-            write_json(self.training / "dataset.json", read_json(self.data / "dataset.json") | listed)
+        self.withheld.link()
 
 
 @dataclass(frozen=True)
@@ -119,7 +102,7 @@ class Unit:
             OURS: ["monai_nas", "train", "--architecture", str(study.architecture)],
             SEARCHED: ["monai_nas", "search", "--strategy", "scnas"],
         }.get(self.contender, ["monai_nas.benchmarks.minutes_to_dice_peers", self.contender])
-        words += ["--data", str(study.training), "--seed", str(study.seed)]
+        words += ["--data", str(study.withheld.training), "--seed", str(study.seed)]
         words += ["--minutes", f"{self.minutes:g}", "--out", str(folder / "run")]
         return ["env", f"{VARIABLE}={cache}", sys.executable, "-m", *words]
 
@@ -190,7 +173,7 @@ def score(contender: str, run: Path, study: MinutesStudy) -> ScoreTable:
     network = compute.place(network, len(plan.patch_size)).eval()
     transforms, window = build(preprocessing(plan.task, plan, ("image",))), sliding_window(plan.patch_size)
     folder = run.parent / "predictions"
-    for case in study.withheld:
+    for case in study.withheld.cases:
         if (folder / f"{case.name}.nii.gz").exists():
             continue
         volume = read_volume(case.image, transforms)
@@ -198,7 +181,7 @@ def score(contender: str, run: Path, study: MinutesStudy) -> ScoreTable:
             labels = segment(volume, network, window, compute=compute, mirror=True)
             labels = labels_on_file(labels, volume.turned, transforms, ())
         write_labels(labels, case.image, folder / f"{case.name}.nii.gz")
-    return evaluate_folder(study.task, folder, study.runs / "withheld" / "labels", run.parent / "scores.json")
+    return evaluate_folder(study.task, folder, study.withheld.labels, run.parent / "scores.json")
 
 
 def _trained(contender: str, run: Path, plan: Plan) -> tuple[nn.Module, Compute]:

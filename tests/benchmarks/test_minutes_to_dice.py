@@ -216,17 +216,17 @@ def test_a_peer_trains_goes_on_and_is_scored(
     run, fixed = tmp_path / "runs" / "unit" / "run", {"minutes": 1.0, "seed": 0, "compute": plain_compute("cpu")}
     monkeypatch.setattr(peers, "shares", steps_then(2, interrupt=True))
     with pytest.raises(KeyboardInterrupt):
-        peers.train_peer(name, study.training, run, **fixed)
+        peers.train_peer(name, study.withheld.training, run, **fixed)
     before = load_tensors(run / "checkpoint.pt")
     assert before["steps"] == 2 and before["seconds"] > 0 and not (run / "run.json").exists()
     monkeypatch.setattr(peers, "shares", steps_then(1, interrupt=False))
-    peers.train_peer(name, study.training, run, **fixed)
+    peers.train_peer(name, study.withheld.training, run, **fixed)
     facts, weights = read_json(run / "run.json"), load_tensors(run / "model.pt")
     assert facts["steps"] == 3 and facts["environment"]["dtype"] == "float32" and facts["num_parameters"] > 0
     assert not (run / "checkpoint.pt").exists() and weights.keys() == before["network"].keys()
     assert any(not torch.equal(weights[key], before["network"][key]) for key in weights)
     table = score(name, run, study)
-    assert sorted(case.case for case in table.cases) == sorted(case.name for case in study.withheld)
+    assert sorted(case.case for case in table.cases) == sorted(case.name for case in study.withheld.cases)
 
 
 def test_the_clock_of_a_peer_ends_and_counts_what_passed_before() -> None:
