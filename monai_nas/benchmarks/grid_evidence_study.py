@@ -183,6 +183,6 @@ class GridStudy:
             seconds += time.perf_counter() - begin
             return logits
 
-        inferer = sliding_window(self.plan.patch_size)
+        inferer = sliding_window(self.plan.patch_size, self.compute.device)
         dice = mean_dice(timed, self.held, num_classes=self.task.num_classes, inferer=inferer, compute=self.compute)
         return dice, seconds / len(self.held)

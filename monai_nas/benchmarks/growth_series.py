@@ -76,7 +76,7 @@ def volume(edge: int, seed: int) -> Work:
     torch.manual_seed(seed)
     network = compute.place(build_network(committed_architecture(), **network_arguments(plan))).eval()
     image = torch.randn(plan.task.in_channels, edge, edge, edge)
-    window = sliding_window(plan.patch_size)
+    window = sliding_window(plan.patch_size, compute.device)
     scan = Volume(image, (), MetaTensor(torch.empty(0)))
     return Work(lambda: segment(scan, network, window, compute=compute, mirror=False))
 

@@ -21,7 +21,6 @@ from monai_nas.compute import choose_compute
 from monai_nas.data.transforms import postprocessing, preprocessing
 from monai_nas.files import save_tensors, write_json
 from monai_nas.inference.memory import prediction_bytes
-from monai_nas.inference.predictor import PATCHES_AT_ONCE
 from monai_nas.pipelines.predict import predict_folder
 from monai_nas.pipelines.run_folder import environment
 from monai_nas.plans.plan import FingerprintSummary, IntensityRule, Plan
@@ -80,7 +79,7 @@ def write_bundle(folder: Path, setting: Setting) -> None:
     task, plan = setting.plan.task, setting.plan
     compose = "monai.transforms.Compose"
     network = {"in_channels": 1, "out_channels": setting.classes, "kernel_size": 1}
-    window = {"roi_size": list(setting.patch), "sw_batch_size": PATCHES_AT_ONCE, "overlap": 0.5, "mode": "gaussian"}
+    window = {"roi_size": list(setting.patch), "sw_batch_size": 1, "overlap": 0.5, "mode": "gaussian"}
     config = {
         "network_def": {"_target_": "torch.nn.Conv3d", **network},
         "preprocessing": {"_target_": compose, "transforms": preprocessing(task, plan, ("image",))},

@@ -171,7 +171,10 @@ def score(contender: str, run: Path, study: MinutesStudy) -> ScoreTable:
     plan = Plan.load(run / "plan.json")
     network, compute = _trained(contender, run, plan)
     network = compute.place(network, len(plan.patch_size)).eval()
-    transforms, window = build(preprocessing(plan.task, plan, ("image",))), sliding_window(plan.patch_size)
+    transforms, window = (
+        build(preprocessing(plan.task, plan, ("image",))),
+        sliding_window(plan.patch_size, compute.device),
+    )
     folder = run.parent / "predictions"
     for case in study.withheld.cases:
         if (folder / f"{case.name}.nii.gz").exists():

@@ -8,7 +8,7 @@ from monai_nas.tasks.splits import IMAGE_ENDINGS
 
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 AMP = "$torch.cuda.is_available()"
-SLIDING_WINDOW_BATCH = 2  # as of monai_nas.inference.predictor
+PATCHES_AT_ONCE = "$4 if @device.type == 'cuda' else 1"  # as of monai_nas.inference.predictor
 OVERLAP = 0.5
 GPU_VOXELS = 50_000_000  # of volumes whose sums are held on a GPU; larger ones go to main memory, patch by patch
 
@@ -88,7 +88,7 @@ def sliding_window(run: FinishedRun) -> dict[str, Any]:
     return {
         "_target_": "monai.inferers.SlidingWindowInferer",
         "roi_size": list(run.plan.patch_size),
-        "sw_batch_size": SLIDING_WINDOW_BATCH,
+        "sw_batch_size": PATCHES_AT_ONCE,
         "overlap": OVERLAP,
         "mode": "gaussian",
         "cpu_thresh": GPU_VOXELS,

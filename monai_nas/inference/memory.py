@@ -5,7 +5,6 @@ from math import prod
 
 from monai.inferers.inferer import SlidingWindowInferer
 
-from monai_nas.inference.predictor import PATCHES_AT_ONCE
 from monai_nas.inference.resampling import SLAB_VALUES
 from monai_nas.inference.sliding_window import band_axis
 
@@ -31,13 +30,13 @@ def prediction_bytes(
     | reading | 20 C N | the file unpacked and in its own numbers, which a slope widens to float64 |
     | turning, resampling | 8 C N + 4 C M | float32 |
     | normalising | 16 C M | MONAI's intermediate results |
-    | predicting | 4 C M + N + 6 (K + 1) B + 48 (C + K) P | image, labels, sums of the band, patches of a pass |
+    | predicting | 4 C M + N + 6 (K + 1) B + 24 (C + K) P | image, labels, sums of the band, a patch |
     | finishing | 3 N, with the largest component 17 N | label maps; labelled components |
 
     Resampling and predicting also take a slab, 36 bytes for each of its ``SLAB_VALUES``, and ``KEPT_BYTES`` come on top
     of all. In a folder of scans the label map before is written at the same time, which takes 3 bytes for each of its
     voxels more. No class adds a whole volume, but for volumes of up to ``TOGETHER_VOXELS`` voxels. On a GPU the band,
-    the patches and the slab lie in its memory.
+    the patches, four instead of one, and the slab lie in its memory.
     """
     voxels, resampled, patch = prod(file_shape), prod(grid_shape), prod(patch_size)
     window = SlidingWindowInferer(roi_size=tuple(patch_size))
@@ -49,10 +48,6 @@ def prediction_bytes(
         20 * channels * voxels,
         8 * channels * voxels + 4 * channels * resampled + slab,
         16 * channels * resampled,
-        4 * channels * resampled
-        + voxels
-        + 6 * (classes + 1) * band
-        + 24 * PATCHES_AT_ONCE * (channels + classes) * patch
-        + slab,
+        4 * channels * resampled + voxels + 6 * (classes + 1) * band + 24 * (channels + classes) * patch + slab,
         (17 if keep_largest else 3) * voxels,
     )

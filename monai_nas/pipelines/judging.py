@@ -37,7 +37,7 @@ def regions_dice(
         plan: gives the window and the number of classes.
         compute: where to run.
     """
-    inferer = sliding_window(plan.patch_size, OVERLAP)
+    inferer = sliding_window(plan.patch_size, compute.device, OVERLAP)
     num_classes, scores = plan.task.num_classes, list[float | None]()
     with torch.inference_mode(), compute.autocast():
         for region in regions:

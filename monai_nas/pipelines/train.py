@@ -164,7 +164,7 @@ def train(
             learners.network,
             load_cases(held, task, plan),
             num_classes=task.num_classes,
-            inferer=sliding_window(plan.patch_size),
+            inferer=sliding_window(plan.patch_size, compute.device),
             compute=compute,
         )
     run.finish(facts, compute)

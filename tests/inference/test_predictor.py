@@ -5,12 +5,13 @@ from itertools import product
 
 import pytest
 import torch
+from monai.bundle.config_parser import ConfigParser
 from torch import Tensor, nn
 
 from monai_nas.compute import choose_compute
-from monai_nas.export.inference_config import SLIDING_WINDOW_BATCH
+from monai_nas.export.inference_config import PATCHES_AT_ONCE
 from monai_nas.inference import predict_probabilities, predictor
-from monai_nas.inference.predictor import PATCHES_AT_ONCE, patch_scores
+from monai_nas.inference.predictor import patch_scores
 
 COMPUTE = choose_compute(low_precision=False, device="cpu")
 
@@ -27,11 +28,9 @@ def test_one_window_is_the_network_itself(network: nn.Module) -> None:
     assert torch.allclose(found, network(image).softmax(dim=1), atol=1e-6)
 
 
-@pytest.mark.parametrize("together", [2**18, 0], ids=["one batch", "one by one"])
-def test_mirroring_averages_the_eight_copies(
-    network: nn.Module, together: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(predictor, "TOGETHER_VOXELS", together)
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_mirroring_averages_the_eight_copies(network: nn.Module, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "patches_at_once", lambda device: at_once)
     image = torch.randn(2, 2, 6, 8, 4)
     copies = []
     for flipped in product((False, True), repeat=3):
@@ -62,11 +61,16 @@ def test_scores_survive_probabilities_that_underflow() -> None:
 
 
 def test_bundles_give_the_network_as_many() -> None:
-    assert SLIDING_WINDOW_BATCH == PATCHES_AT_ONCE
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        parser = ConfigParser({"device": device, "batch": PATCHES_AT_ONCE})
+        assert parser.get_parsed_content("batch") == predictor.patches_at_once(device)
 
 
-@pytest.mark.parametrize("windows", [1, 2])
-def test_the_network_sees_a_few_patches_at_once(windows: int) -> None:
+@pytest.mark.parametrize(("at_once", "windows", "passes"), [(1, 1, 8), (4, 1, 2), (4, 2, 4), (4, 4, 8)])
+def test_the_network_sees_a_few_patches_at_once(
+    at_once: int, windows: int, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "patches_at_once", lambda device: at_once)
     seen: list[int] = []
 
     class Counting(nn.Module):
@@ -76,8 +80,7 @@ def test_the_network_sees_a_few_patches_at_once(windows: int) -> None:
 
     with torch.inference_mode():
         patch_scores(Counting(), compute=COMPUTE)(torch.rand(windows, 1, 2, 2, 2))
-    assert sum(seen) == 8 * windows and max(seen) <= PATCHES_AT_ONCE
-    assert len(seen) == {1: 4, 2: 8}[windows]
+    assert sum(seen) == 8 * windows and max(seen) <= at_once and len(seen) == passes
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 7), (9, 20, 13)], ids=["smaller than the patch", "larger"])

@@ -155,7 +155,8 @@ def test_nothing_is_kept_for_gradients(together: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(predictor, "TOGETHER_VOXELS", together)
     volume = Volume(torch.zeros(1, 24, 16, 16), (), MetaTensor(torch.empty(0)))
     network, compute = nn.Conv3d(1, 2, 1), choose_compute(False, "cpu")
-    slabs = turned_probabilities(volume, network, sliding_window((16, 16, 16)), 0, compute=compute, mirror=False)
+    window = sliding_window((16, 16, 16), compute.device)
+    slabs = turned_probabilities(volume, network, window, 0, compute=compute, mirror=False)
     assert not any(slab.requires_grad for slab in slabs)
 
 

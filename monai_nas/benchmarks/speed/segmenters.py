@@ -79,7 +79,7 @@ class Setting:
 
     def window(self) -> SlidingWindowInferer:
         """Return MONAI's inferer as `monai-nas predict` sets it."""
-        return sliding_window(self.plan.patch_size)
+        return sliding_window(self.plan.patch_size, self.place)
 
 
 @dataclass(frozen=True)
