@@ -82,9 +82,8 @@ def panel_of(record: Mapping[str, Any]) -> Panel:
             curves.append(Curve(values, None, f"{fit}: no exponent", colour))
             continue
         line = [found["factor"] * amount ** found["exponent"] for amount in amounts]
-        curves.append(
-            Curve(values, line, f"{fit}: exponent {found['exponent']:.2f} ± {found['standard_error']:.2f}", colour)
-        )
+        exponent = round(found["exponent"], 2) + 0.0  # which makes 0 of -0
+        curves.append(Curve(values, line, f"{fit}: exponent {exponent:.2f} ± {found['standard_error']:.2f}", colour))
     suffix = "³" if record["power"] > 1 else ""
     return Panel(record["title"], record["unit"], amounts, [f"{size}{suffix}" for size in points], curves)
 
