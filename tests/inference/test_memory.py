@@ -31,8 +31,8 @@ def test_formula_by_hand() -> None:
         return prediction_bytes(file, grid, classes=classes, patch_size=patch, **options) - KEPT_BYTES
 
     assert stated(size, size, 2, (10, 10, 10)) == 12_000_000 + slab  # resampling, 12 bytes a voxel
-    # image and labels; the band: 10 x 100 x 100 voxels; a pass: 4 patches of 25 000 voxels
-    predicting = 4_000_000 + 1_000_000 + 6 * 33 * 100_000 + 24 * 2 * 33 * 25_000 + slab
+    # image and labels; the band: 10 x 100 x 100 voxels; a patch of 25 000 voxels
+    predicting = 4_000_000 + 1_000_000 + 6 * 33 * 100_000 + 24 * 33 * 25_000 + slab
     assert stated(size, size, 32, patch) == predicting
     assert stated((1000, 1000, 1000), size, 2, patch) == 20_000_000_000  # reading
     assert stated(size, (500, 500, 500), 2, patch, channels=2) == 32 * 500**3  # normalising
