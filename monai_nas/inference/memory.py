@@ -8,7 +8,7 @@ from monai.inferers.inferer import SlidingWindowInferer
 from monai_nas.inference.resampling import SLAB_VALUES
 from monai_nas.inference.sliding_window import band_axis
 
-KEPT_BYTES = 128 * 2**20  # by the C library: what it asks for ahead (`compute.keep_freed_memory`), and blocks once freed
+KEPT_BYTES = 128 * 2**20  # by the C library: what it asks for ahead (`compute.keep_freed_memory`), and freed blocks
 
 
 def prediction_bytes(
