@@ -157,8 +157,8 @@ def write_small_phantoms(task: SegTask, out: Path, num_training: int) -> Path:
 
 
 def fault_line(text: str) -> str:
-    """Return the first line of a process's output that names an error, else its last line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """Return the first line of a process's output that names an error, else its last line; ruled ones say nothing."""
+    lines = [line.strip() for line in text.splitlines() if line.strip(" =-")]
     faults = [found[1] for found in map(FAULT.match, lines) if found]
     return faults[0] if faults else lines[-1] if lines else ""
 

@@ -200,4 +200,5 @@ def test_reasons_are_one_line() -> None:
     assert fault_line(trace) == "RuntimeError: no port"
     assert fault_line("INFO\nerror: a.pt: no such file\n") == "error: a.pt: no such file"
     assert fault_line("Killed\n") == "Killed"
+    assert fault_line("  traceback : Signal 6 (SIGABRT)\n====\n----\n") == "traceback : Signal 6 (SIGABRT)"
     assert fault_line("") == ""
