@@ -66,7 +66,7 @@ def summarize(tables: Mapping[str, ScoreTable]) -> dict[str, Any]:
     for metric in METRICS:
         single = {name: 100 * table.mean(metric) for name, table in members.items()}
         own, mean = 100 * tables[ENSEMBLE].mean(metric), statistics.fmean(single.values())
-        cases = [_by_case(table, metric) for table in (tables[ENSEMBLE], *members.values())]
+        cases = [table.case_means(metric) for table in (tables[ENSEMBLE], *members.values())]
         scored = sorted(set.intersection(*map(set, cases)))
         together = [cases[0][name] for name in scored]
         apart = [statistics.fmean(member[name] for member in cases[1:]) for name in scored]
@@ -79,12 +79,6 @@ def summarize(tables: Mapping[str, ScoreTable]) -> dict[str, Any]:
             "p_value": 1.0 if together == apart else float(stats.wilcoxon(together, apart).pvalue),
         }
     return summary
-
-
-def _by_case(table: ScoreTable, metric: str) -> dict[str, float]:
-    """Return, by the names of the cases, the mean over the classes that a case has; without those that have none."""
-    values = {scores.case: [one for one in getattr(scores, metric) if one == one] for scores in table.cases}  # not nan
-    return {case: statistics.fmean(own) for case, own in values.items() if own}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from monai_nas.benchmarks.evidence_runs import Tick, read_starts, run_to_its_end
@@ -180,9 +179,8 @@ def score(contender: str, run: Path, study: MinutesStudy) -> ScoreTable:
         if (folder / f"{case.name}.nii.gz").exists():
             continue
         volume = read_volume(case.image, transforms)
-        with torch.inference_mode():
-            labels = segment(volume, network, window, compute=compute, mirror=True)
-            labels = labels_on_file(labels, volume.turned, transforms, ())
+        labels = segment(volume, network, window, compute=compute, mirror=True)
+        labels = labels_on_file(labels, volume.turned, transforms, ())
         write_labels(labels, case.image, folder / f"{case.name}.nii.gz")
     return evaluate_folder(study.task, folder, study.withheld.labels, run.parent / "scores.json")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 
-TOGETHER_VOXELS = 2**18  # of volumes up to this size mirrored copies run together: small ones do not fill the cores
+TOGETHER_VOXELS = 2**18  # volumes up to this size are held and mirrored as a whole; larger ones window by window
 _SPATIAL_AXES = (2, 3, 4)
 FLIPS = tuple(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4)))  # the first is none
 

@@ -61,8 +61,13 @@ class ScoreTable:
 
     def worst(self, count: int = _NUM_WORST) -> tuple[str, ...]:
         """Return the names of the cases of lowest Dice, mean over their classes, the lowest first."""
-        scored = [(_mean(scores.dice), scores.case) for scores in self.cases]
-        return tuple(case for value, case in sorted(item for item in scored if not math.isnan(item[0]))[:count])
+        scored = sorted((value, case) for case, value in self.case_means("dice").items())
+        return tuple(case for _, case in scored[:count])
+
+    def case_means(self, metric: str) -> dict[str, float]:
+        """Return, by the names of the cases, the mean over the classes that a case has; cases without any left out."""
+        means = {scores.case: _mean(_values(scores, metric)) for scores in self.cases}
+        return {case: value for case, value in means.items() if not math.isnan(value)}
 
     def to_record(self) -> dict[str, Any]:
         """Return the table with its means as plain JSON values, null for nan."""
