@@ -27,7 +27,7 @@ NUM_TRAINING, NUM_TEST = 3, 1  # a fold of one case, and two steps of one case o
 PHANTOM_SCALE = 0.5  # 20 voxels along the longest axis
 SEARCH_WIDTH = 4  # of the supernet, whose networks are compared with nothing
 PROCESS_SECONDS = 1800  # until a process counts as hanging: workflows take a few, but on a busy machine minutes
-FAULT = re.compile(r"^(?:\[\w+\]: )?((?:[\w.]*(?:Error|Exception)|error): \S.*)")
+FAULT = re.compile(r"^(?:\[\w+\]: )?((?:[\w.]*(?:Error|Exception)|error): \S.*|terminate called .*)")
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,15 @@ class BundleCopy:
         done = subprocess.run(
             [*command, "--args_file", str(arguments)],
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            env=os.environ
+            | {"PYTHONPATH": source, "PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
             timeout=PROCESS_SECONDS,
             check=False,
         )
         if done.returncode:
+            print(done.stderr)  # a process that a signal ended tells more than a line
             raise RuntimeError(fault_line(done.stderr) or f"ended with status {done.returncode}")
 
     def network(self) -> nn.Module:

@@ -77,5 +77,6 @@ def multi_gpu_config() -> dict[str, Any]:
             "$torch.cuda.is_available() and torch.cuda.set_device(@device)",
             SEED_EVERYTHING,
         ],
-        "finalize": ["$dist.destroy_process_group()"],
+        # Gloo's threads let go of the last tensors while a process waits; in one that ends at once they may abort it
+        "finalize": ["$dist.barrier()", "$dist.destroy_process_group()"],
     }

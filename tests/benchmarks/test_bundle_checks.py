@@ -23,9 +23,9 @@ IN_ONE_PROCESS = [name for name in all_checks(SCHEMA) if name not in PROCESSES]
 ALSO_IN_PROCESSES = ("Task01_BrainTumour", "Task04_Hippocampus", "Task08_HepaticVessel")  # each takes half a minute
 
 
-def failed(bundle: Path, *checks: str, schema_file: Path = SCHEMA) -> dict[str, str]:
+def failed(bundle: Path, *checks: str, schema_file: Path = SCHEMA, log: Path | None = None) -> dict[str, str]:
     """Return what failed of the checks, or was skipped and should not have been, with the reason."""
-    outcomes = check_bundle(bundle, schema_file=schema_file, checks=checks)
+    outcomes = check_bundle(bundle, schema_file=schema_file, checks=checks, log=log)
     assert list(outcomes) == [name for name in all_checks(schema_file) if name in checks]
     may_be_skipped = {"schema", "shipped_weights"}
     return {
@@ -36,9 +36,10 @@ def failed(bundle: Path, *checks: str, schema_file: Path = SCHEMA) -> dict[str, 
 
 
 @pytest.mark.parametrize("task", BUNDLES)
-def test_a_shipped_bundle(task: str) -> None:
+def test_a_shipped_bundle(task: str, tmp_path: Path) -> None:
     processes = PROCESSES if task in ALSO_IN_PROCESSES else ()
-    assert failed(BUNDLES[task], *IN_ONE_PROCESS, *processes) == {}
+    log = tmp_path / "log.txt"
+    assert failed(BUNDLES[task], *IN_ONE_PROCESS, *processes, log=log) == {}, log.read_text()[-9999:]
 
 
 @pytest.mark.slow
@@ -200,5 +201,6 @@ def test_reasons_are_one_line() -> None:
     assert fault_line(trace) == "RuntimeError: no port"
     assert fault_line("INFO\nerror: a.pt: no such file\n") == "error: a.pt: no such file"
     assert fault_line("Killed\n") == "Killed"
+    assert fault_line("terminate called without an exception\nFatal\n") == "terminate called without an exception"
     assert fault_line("  traceback : Signal 6 (SIGABRT)\n====\n----\n") == "traceback : Signal 6 (SIGABRT)"
     assert fault_line("") == ""
