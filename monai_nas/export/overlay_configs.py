@@ -77,6 +77,7 @@ def multi_gpu_config() -> dict[str, Any]:
             "$torch.cuda.is_available() and torch.cuda.set_device(@device)",
             SEED_EVERYTHING,
         ],
-        # Gloo's threads let go of the last tensors while a process waits; in one that ends at once they may abort it
+        # A process whose interpreter ends while a thread of Gloo's still lets go of the tensors gathered last is
+        # aborted: the thread wants the interpreter's lock. The barrier has no tensors, and frees the lock.
         "finalize": ["$dist.barrier()", "$dist.destroy_process_group()"],
     }
