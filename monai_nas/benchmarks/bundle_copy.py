@@ -135,7 +135,7 @@ class BundleCopy:
             check=False,
         )
         if done.returncode:
-            print(done.stderr)  # a process that a signal ended tells more than a line
+            sys.stderr.write(done.stderr)  # what a process that a signal ended says in its last line is not all
             raise RuntimeError(fault_line(done.stderr) or f"ended with status {done.returncode}")
 
     def network(self) -> nn.Module:

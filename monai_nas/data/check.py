@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from monai_nas.errors import UserError
 from monai_nas.tasks import Case, Image, SegTask, load_task, read_image, training_cases, unlabelled_cases
-from monai_nas.tasks.images import UnreadableImage
+from monai_nas.tasks.images import SAME_GRID, UnreadableImage
 from monai_nas.tasks.splits import IMAGE_ENDINGS, case_name, is_hidden
 
-AFFINE_TOLERANCE = 0.1  # voxels between the corners of image and label: headers are rounded differently
 OUTLIER_DEVIATIONS = 3.0  # robust standard deviations of the logarithm ...
 OUTLIER_FACTOR = 1.5  # ... and at least this factor from the median: smaller differences are everyday
 
@@ -129,7 +128,7 @@ def _check_training_case(
         yield Finding("error", name, f"shape {label.shape}, but the image has {image.shape}: resample the label")
     elif image is not None:
         shift = image.largest_shift(label)
-        if shift > AFFINE_TOLERANCE:
+        if shift > SAME_GRID:
             message = f"affine differs from the image's by up to {shift:.3g} voxels: correct the wrong one's header"
             yield Finding("error", name, message)
     yield from _check_labels(name, task, label.array)
@@ -156,7 +155,7 @@ def read_or_report(path: Path, name: str) -> Generator[Finding, None, Image | No
 
 
 def _check_image(name: str, task: SegTask, image: Image) -> Iterator[Finding]:
-    """Check the number of channels and that all voxels are finite."""
+    """Check the number of channels, and that all voxels are finite and not all 0."""
     if image.num_channels != task.in_channels:
         message = (
             f"{image.num_channels} channels, but {task.name} has {task.in_channels} ({', '.join(task.modalities)})"
@@ -166,6 +165,8 @@ def _check_image(name: str, task: SegTask, image: Image) -> Iterator[Finding]:
         broken = int(image.array.size - np.isfinite(image.array).sum())
         if broken:
             yield Finding("error", name, f"{broken} voxels are NaN or Inf: replace them by finite values")
+    if not image.array.any():
+        yield Finding("error", name, "all voxels are 0: restore the file, or remove its entry")
 
 
 def _check_labels(name: str, task: SegTask, array: npt.NDArray[Any]) -> Iterator[Finding]:

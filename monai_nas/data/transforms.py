@@ -12,7 +12,7 @@ from monai.transforms.compose import Compose
 
 from monai_nas.errors import UserError
 from monai_nas.plans.plan import IntensityRule, Plan
-from monai_nas.tasks.task import SegTask
+from monai_nas.tasks.task import MOST_LABELS, SegTask
 
 CLASS_INDICES = "label_cls_indices"  # key under which ClassesToIndicesd leaves the voxels of each class
 _MAX_VOXELS_PER_CLASS = 20_000  # crop centres kept per class and case: enough variety, and small beside the image
@@ -22,6 +22,8 @@ _MAX_SCALING = 0.15
 _MAX_TRANSLATION = 0.08  # of the patch: small images, which are padded and not cropped, get their shifts from it only
 _BLUR = (0.5, 1.0)  # voxels of the finest axis: the std of the smoothing
 _ISOTROPIC_RATIO = 2.0  # axes whose spacings differ by more are not rotated into each other: voxels would be sheared
+_CUBIC_RATIO = 3.0  # nor are axes of a patch whose lengths do (as in nnU-Net): the long one would leave the crop
+_FEW_SLICES = 8  # voxels: along a patch axis with fewer, nothing is scaled or moved, as there is too little to see
 _NON_ZERO = "$lambda image: image != 0"  # MONAI's own choice, positive values, would lose the negative ones
 _KEPT_SPACING = -1.0  # Spacingd keeps the image's own spacing along an axis with this pixdim
 
@@ -97,8 +99,9 @@ def augmentation(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
       voxels, which a crop anywhere would rarely meet, is so in one patch of K at least. Axes of the volume shorter than
       the crop are kept whole and padded with 0, as the sliding window does at inference.
     - Affine: patients lie turned, differ in size, and structures lie anywhere in a patch. The crop is larger than the
-      patch, so that turned corners hold tissue. Axes of unlike spacing are not turned into each other, and along an
-      axis much coarser than the finest nothing is scaled or moved: slices would be mixed that lie millimetres apart.
+      patch, so that turned corners hold tissue. Axes of unlike spacing or length are not turned into each other, and
+      along an axis of thick slices, or of few, nothing is scaled or moved: the slices beside lie millimetres apart, or
+      outside.
     - Flips of all axes, because mirrored copies are averaged at inference.
     - Noise, smoothing and low resolution: scanners and protocols. The smoothing is as wide in mm along a coarse axis as
       along the finest; the low resolution halves all axes at once in MONAI, which thick slices do not survive, so
@@ -106,10 +109,10 @@ def augmentation(task: SegTask, plan: Plan) -> list[dict[str, Any]]:
     - Scale, shift and gamma of the intensities: contrast agents, coils and exposure.
     """
     keys = ["image", "label"]
-    patch, coarse = list(plan.patch_size), _coarse_axes(plan.spacing_mm)
+    patch, coarse = list(plan.patch_size), _coarse_axes(plan)
     crop = [length if axis in coarse else _crop_length(length) for axis, length in enumerate(patch)]
-    rotation = [_rotation_about(axis, plan.spacing_mm) for axis in range(3)]
-    blur_x, blur_y, blur_z = (_blur_range(axis, plan.spacing_mm) for axis in range(3))
+    rotation = [_rotation_about(axis, plan) for axis in range(3)]
+    blur_x, blur_y, blur_z = (_blur_range(axis, plan) for axis in range(3))
     low_resolution = [_config("RandSimulateLowResolutiond", keys=["image"], prob=0.15, zoom_range=[0.5, 1.0])]
     return [
         _config(
@@ -189,7 +192,7 @@ def postprocessing(task: SegTask, plan: Plan, output_dir: str | Path) -> list[di
     the configuration id "preprocessing", as bundles name it. The largest component is looked for on the original grid,
     among voxels that touch by a face, an edge or a corner.
     """
-    if task.num_classes > 256:
+    if task.num_classes > MOST_LABELS:
         raise UserError(f"{task.name}: {task.num_classes} classes do not fit uint8 label maps: merge some labels")
     largest = [_config("KeepLargestConnectedComponentd", keys="pred", applied_labels=list(plan.keep_largest))]
     return [
@@ -271,18 +274,26 @@ def _crop_length(length: int) -> int:
     return length + 2 * round((_AFFINE_MARGIN - 1) * length / 2)
 
 
-def _coarse_axes(spacing_mm: Sequence[float]) -> set[int]:
-    """Axes of thick slices: much coarser than the finest."""
-    return {axis for axis, spacing in enumerate(spacing_mm) if spacing > _ISOTROPIC_RATIO * min(spacing_mm)}
+def _coarse_axes(plan: Plan) -> set[int]:
+    """Axes of thick slices, much coarser than the finest, or of few."""
+    coarsest_mm = _ISOTROPIC_RATIO * min(plan.spacing_mm)
+    return {
+        axis
+        for axis, (spacing, length) in enumerate(zip(plan.spacing_mm, plan.patch_size, strict=True))
+        if spacing > coarsest_mm or length < _FEW_SLICES
+    }
 
 
-def _blur_range(axis: int, spacing_mm: Sequence[float]) -> list[float]:
+def _blur_range(axis: int, plan: Plan) -> list[float]:
     """Least and largest std of the smoothing along an axis, in voxels: along a coarse axis the same in mm."""
-    voxels = min(spacing_mm) / spacing_mm[axis] if axis in _coarse_axes(spacing_mm) else 1.0
+    voxels = min(plan.spacing_mm) / plan.spacing_mm[axis] if axis in _coarse_axes(plan) else 1.0
     return [round(std * voxels, 3) for std in _BLUR]
 
 
-def _rotation_about(axis: int, spacing_mm: Sequence[float]) -> float:
-    """Largest rotation about ``axis``, in rad: 0 where the two axes it mixes differ much in spacing."""
-    first, second = (spacing for index, spacing in enumerate(spacing_mm) if index != axis)
-    return _MAX_ROTATION if max(first, second) <= _ISOTROPIC_RATIO * min(first, second) else 0.0
+def _rotation_about(axis: int, plan: Plan) -> float:
+    """Largest rotation about ``axis``, in rad: 0 where the two axes it mixes differ much in spacing or length."""
+    for sizes, ratio in ((plan.spacing_mm, _ISOTROPIC_RATIO), (plan.patch_size, _CUBIC_RATIO)):
+        first, second = (size for index, size in enumerate(sizes) if index != axis)
+        if max(first, second) > ratio * min(first, second):
+            return 0.0
+    return _MAX_ROTATION

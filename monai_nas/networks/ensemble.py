@@ -36,16 +36,18 @@ class EnsembleNetwork(nn.Module):
         return torch.stack(scores).logsumexp(dim=0) - math.log(len(scores))
 
 
-def build_ensemble(network: Mapping[str, Any], members: int) -> EnsembleNetwork:
+def build_ensemble(network: Mapping[str, Any], members: int, dropout: float | None = None) -> EnsembleNetwork:
     """Build an ensemble of networks of one architecture, each with its own fresh weights.
 
     Args:
         network: the arguments of :func:`monai_nas.networks.build_network`, as in RUN/network.json.
         members: how many networks; their tensors are called members.0..., members.1... in the state_dict.
+        dropout: instead of the one in ``network``: MONAI Label writes it beside ``_target_`` to tell how sure it is.
 
     Raises:
         UserError: when the architecture is not valid, or ``members`` is not 1 or more.
     """
     if members < 1:
         raise UserError(f"an ensemble of {members} members: give 1 or more")
-    return EnsembleNetwork([build_network(**network) for _ in range(members)])
+    arguments = {**network} if dropout is None else {**network, "dropout": dropout}
+    return EnsembleNetwork([build_network(**arguments) for _ in range(members)])

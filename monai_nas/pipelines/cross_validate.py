@@ -1,5 +1,6 @@
 """Cross-validation: every fold trained, predicted and scored; at the end one ensemble of all the networks."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
-from monai_nas.files import load_weights, remove_unfinished, save_tensors, write_json
+from monai_nas.files import load_weights, read_json, remove_unfinished, save_tensors, write_json
 from monai_nas.metrics import ScoreTable
 from monai_nas.networks import build_ensemble, build_network
 from monai_nas.pipelines.fold_run import FoldRun, refuse_other
@@ -109,7 +110,7 @@ def cross_validate(
     for run in runs if fold is None else [runs[fold]]:
         run.run(data, architecture, compute)
     left = tuple(run.fold for run in runs if not run.finished)
-    if not left and not all((out / name).exists() for name in _ENSEMBLE_FILES):
+    if not left:
         facts = {"verb": "crossval", "preset": preset, "task": task.name, "seed": seed}
         _assemble(out, runs, architecture, {**facts, "minutes": minutes, "epochs": epochs, "fold": None}, compute)
     return CrossValidated(
@@ -149,9 +150,19 @@ def _open(out: Path, settings: Mapping[str, Any]) -> None:
 def _assemble(
     out: Path, runs: Sequence[FoldRun], architecture: Architecture, facts: Mapping[str, Any], compute: Compute
 ) -> None:
-    """Write what a run of one network has, but of the ensemble of all folds' networks; run.json last."""
+    """Write what a run of one network has, but of the ensemble of all folds' networks; run.json last.
+
+    Nothing is done where that is there already, of these very networks.
+    """
+    weights = [hashlib.sha256((run.path / "model.pt").read_bytes()).hexdigest() for run in runs]
+    stale = (out / "run.json").exists() and read_json(out / "run.json").get("weights_sha256") != weights
+    if not stale and all((out / name).exists() for name in _ENSEMBLE_FILES):
+        return
     hold_folder(out)
     remove_unfinished(out)
+    if stale:  # a fold was done anew
+        (out / "postprocessing.json").unlink(missing_ok=True)
+        (out / "run.json").unlink()
     tables = [ScoreTable.load(run.path / "scores.json") for run in runs]
     all_cases = sorted((scores for table in tables for scores in table.cases), key=lambda scores: scores.case)
     replace(tables[0], cases=tuple(all_cases)).save(out / "scores.json")
@@ -171,4 +182,5 @@ def _assemble(
     write_json(out / "network.json", definition)
     save_tensors(out / "model.pt", ensemble.state_dict())
     num_parameters = sum(parameter.numel() for parameter in ensemble.parameters())
-    RunFolder(out).finish({**facts, "members": len(runs), "num_parameters": num_parameters}, compute)
+    members = {"members": len(runs), "weights_sha256": weights, "num_parameters": num_parameters}
+    RunFolder(out).finish({**facts, **members}, compute)

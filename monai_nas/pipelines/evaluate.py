@@ -11,8 +11,7 @@ from monai_nas.metrics import CaseScores, ScoreTable, dice, surface_dice
 from monai_nas.metrics.table import LARGEST_SPACING, PUBLISHED
 from monai_nas.pipelines.image_folder import images_by_case
 from monai_nas.tasks import Image, SegTask, read_image
-
-_SAME_GRID_MM = 1e-3  # affines that differ by less are one: NIfTI keeps them in float32
+from monai_nas.tasks.images import SAME_GRID
 
 
 def evaluate_folder(task: SegTask, pred: Path, labels: Path, out: Path) -> ScoreTable:
@@ -61,11 +60,10 @@ def _score(name: str, prediction_path: Path, reference_path: Path, task: SegTask
     predicted, true = read_image(prediction_path), read_image(reference_path)
     if predicted.shape != true.shape:
         raise UserError(f"{prediction_path}: has shape {predicted.shape}, its label {true.shape}: predict on that grid")
-    if not np.allclose(predicted.affine, true.affine, rtol=0.0, atol=_SAME_GRID_MM):
-        offset_mm = float(np.abs(predicted.affine - true.affine).max())
+    shift = true.largest_shift(predicted)
+    if not shift <= SAME_GRID:
         raise UserError(
-            f"{prediction_path}: its affine differs from that of {reference_path} by up to {offset_mm:.3g} mm: "
-            "predict on the grid of the image"
+            f"{prediction_path}: its affine differs from its label's by up to {shift:.3g} voxels: predict on that grid"
         )
     prediction = _label_map(predicted, prediction_path, task)
     reference = _label_map(true, reference_path, task)

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.progress import track
 
 from monai_nas.compute import Compute
+from monai_nas.errors import UserError
 from monai_nas.inference import BundlePredictor, write_labels
 from monai_nas.pipelines.image_folder import images_by_case
 
@@ -24,10 +25,12 @@ def predict_folder(bundle: Path, images: Path, out: Path, *, mirror: bool, compu
         The files written, in the order of their names.
 
     Raises:
-        UserError: when the bundle is incomplete, there are no images, or one cannot be read, before the first is
-            segmented; or when one cannot be segmented or written.
+        UserError: when the bundle is incomplete, there are no images, one cannot be read, or ``out`` is their folder,
+            before the first is segmented; or when one cannot be segmented or written.
     """
     cases = images_by_case(images)
+    if out.resolve() == images.resolve():
+        raise UserError(f"{out}: holds the scans, which their label maps would replace: choose another --out")
     predictor = BundlePredictor(bundle, compute=compute)
     for image in track(cases.values(), "reading", transient=True):
         predictor.check(image)

@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from monai_nas.errors import UserError
 
+SAME_GRID = 0.1  # voxels between the corners of two grids that count as one: headers are rounded differently
+_FLAT = 1e-6  # volume of a voxel over the product of its sides, from which on three axes lie in a plane
+
 
 class UnreadableImage(UserError):
     """An image file that cannot be used; ``reason`` is the message without the file."""
@@ -77,15 +80,14 @@ def read_image(path: Path) -> Image:
     except Exception as error:  # the readers raise a dozen types for damaged files
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise UnreadableImage(path, f"unreadable ({reason}): replace the file") from error
-    while array.ndim > 4 and array.shape[3] == 1:  # NIfTI keeps vectors in the fifth dimension
-        array = array[:, :, :, 0]
     if array.ndim == 3:
         array = array[..., np.newaxis]
     if array.ndim != 4 or array.size == 0:
-        raise UnreadableImage(path, f"has shape {array.shape}, neither 3D nor 3D with channels last: convert it")
+        raise UnreadableImage(path, f"has shape {array.shape}, neither x, y, z nor x, y, z, channels: convert it")
     if array.dtype.kind not in "iufb":
         raise UnreadableImage(path, f"has voxels of type {array.dtype}: convert it to numbers")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    volume, sides_mm = abs(np.linalg.det(affine[:3, :3])), np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not volume > _FLAT * sides_mm.prod():
         raise UnreadableImage(path, "has no usable affine (a spacing of 0, NaN or Inf): repair its header")
     return Image(array, affine)
 
@@ -133,7 +135,7 @@ def _read_itk(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
         matrix: npt.NDArray[Any] = itk.array_from_matrix(image.GetDirection())
     dims = int(image.GetImageDimension())
     array = reversed_axes.transpose(*range(dims)[::-1], *range(dims, reversed_axes.ndim))
-    affine = np.eye(4)
-    affine[:3, :3] = matrix[:3, :3] * np.asarray(image.GetSpacing())[:3]
-    affine[:3, 3] = np.asarray(image.GetOrigin())[:3]
+    affine, axes = np.eye(4), min(dims, 3)
+    affine[:axes, :axes] = matrix[:axes, :axes] * np.asarray(image.GetSpacing())[:axes]
+    affine[:axes, 3] = np.asarray(image.GetOrigin())[:axes]
     return array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from monai_nas.errors import UserError
 from monai_nas.files import read_json
 
 DATASET_NAMES = {"Task01_BrainTumour": "brats"}  # where the "name" in the MSD's dataset.json is not the folder's
+
+MOST_LABELS = 256  # values of a label map in uint8
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class SegTask:
         """Return the task that a dataset.json in the MSD's form describes, without any published figure.
 
         Raises:
-            UserError: when the file is missing, is not JSON, or lacks channels or labels.
+            UserError: when the file is missing, is not JSON, lacks channels or labels, has two labels of one name, or
+                more of them than label maps in uint8 hold.
         """
         record = read_json(path)
         if not isinstance(record, Mapping):
@@ -94,6 +98,11 @@ class SegTask:
         labels = _numbered(record, "labels", path)
         if len(labels) < 2:
             raise UserError(f"{path}: 'labels' has {len(labels)} entry: list the background and at least one structure")
+        if len(labels) > MOST_LABELS:
+            raise UserError(f"{path}: 'labels' has {len(labels)} entries, at most {MOST_LABELS} fit: merge some")
+        for name, count in Counter(label.lower() for label in labels).items():
+            if count > 1:
+                raise UserError(f"{path}: 'labels' has {name!r} {count} times: give each structure its own name")
         return cls(
             name=str(record.get("name") or path.resolve().parent.name),
             description=str(record.get("description", "")),

@@ -89,6 +89,8 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
     ("nan label", lambda data: rewrite(data / LABEL, with_value(np.nan)), LABEL, "NaN"),
     ("nan", lambda data: rewrite(data / IMAGE, with_value(np.nan)), IMAGE, "1 voxels are NaN or Inf"),
     ("inf", lambda data: rewrite(data / IMAGE, with_value(np.inf)), IMAGE, "1 voxels are NaN or Inf"),
+    ("empty", lambda data: rewrite(data / IMAGE, lambda a, f: (a * 0, f)), IMAGE, "all voxels are 0"),
+    ("vectors", lambda data: rewrite(data / IMAGE, lambda a, f: (a[..., None, None], f)), IMAGE, "neither x, y, z nor"),
     ("cut", lambda data: (data / IMAGE).write_bytes((data / IMAGE).read_bytes()[:2000]), IMAGE, "unreadable"),
     ("last byte cut", lambda data: (data / LABEL).write_bytes((data / LABEL).read_bytes()[:-1]), LABEL, "unreadable"),
     ("bit rot", lambda data: flip_a_bit(data / IMAGE), IMAGE, "unreadable"),

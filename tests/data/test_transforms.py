@@ -164,6 +164,23 @@ def test_coarse_axes_are_not_rotated_into_fine_ones() -> None:
     assert about_x == about_y == 0.0 and about_z > 0.0
 
 
+def test_a_patch_of_one_slice_keeps_what_is_in_it() -> None:
+    plan = dataclasses.replace(plan_of(MRI), patch_size=(64, 64, 1), strides=((2, 2, 1),))
+    transform = build([*class_indices(plan.task), *augmentation(plan.task, plan)]).set_random_state(seed=0)
+    case = {"image": torch.ones(1, 90, 90, 1), "label": torch.zeros(1, 90, 90, 1, dtype=torch.uint8)}
+    case["label"][:, 40:50, 40:50], case["label"][:, 50:52, 50:52] = 1, 2
+    patches = [transform(dict(case))[0] for _ in range(30)]
+    assert all(patch["image"].shape == (1, 64, 64, 1) for patch in patches)
+    assert np.mean([float((patch["label"] > 0).sum()) for patch in patches]) == pytest.approx(104, rel=0.15)
+
+
+def test_long_axes_are_not_rotated_into_short_ones() -> None:
+    plan = dataclasses.replace(plan_of(MRI), patch_size=(104, 112, 32))
+    [affine] = [config for config in augmentation(plan.task, plan) if config["_target_"].endswith("RandAffined")]
+    about_x, about_y, about_z = affine["rotate_range"]
+    assert about_x == about_y == 0.0 < about_z and all(affine["scale_range"])
+
+
 @pytest.mark.parametrize("channels", [(MRI,), (CT, MRI)], ids=["one", "two"])
 def test_postprocessing_saves_labels_on_the_original_grid(tmp_path: Path, channels: tuple[IntensityRule, ...]) -> None:
     plan = plan_of(*channels, spacing_mm=(0.8, 1.3, 1.1))

@@ -116,6 +116,12 @@ def test_a_definition_as_in_network_json_builds_it() -> None:
     assert isinstance(built, EnsembleNetwork) and len(built.members) == 2
 
 
+def test_dropout_beside_the_network_is_the_members() -> None:
+    for ensemble, expected in ((build_ensemble(NETWORK, 2, dropout=0.3), 0.3), (build_ensemble(NETWORK, 2), 0.0)):
+        rates = [module.p for module in ensemble.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
+        assert rates == [expected, expected]
+
+
 def test_no_members_are_refused() -> None:
     with pytest.raises(UserError, match="an ensemble of 0 members: give 1 or more"):
         build_ensemble(NETWORK, 0)

@@ -365,3 +365,19 @@ def test_the_ensemble_becomes_a_bundle_that_predicts_the_mean(finished: Path, ph
         tmp_path / "ensemble", phantoms / "imagesTs", tmp_path / "out", mirror=False, compute=COMPUTE
     )
     assert read_image(path).shape == read_image(phantoms / "imagesTs" / path.name).shape
+
+
+def test_a_fold_that_was_done_anew_is_in_the_ensemble(
+    finished: Path, phantoms: Path, plan: Plan, stages: Stages, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    weights = {name: value + 1 for name, value in load_tensors(run / "fold_2" / "model.pt").items()}
+    save_tensors(run / "fold_2" / "model.pt", weights)
+    write_json(run / "postprocessing.json", {"of": "the fold before"})
+    validate(phantoms, run, plan)
+    ensemble = load_tensors(run / "model.pt")
+    assert all(torch.equal(ensemble[f"members.2.{name}"], value) for name, value in weights.items())
+    assert (run / "postprocessing.json").read_bytes() == (finished / "postprocessing.json").read_bytes()
+    before = (run / "run.json").stat().st_mtime_ns
+    validate(phantoms, run, plan)
+    assert (run / "run.json").stat().st_mtime_ns == before and not stages.trained and not stages.predicted

@@ -67,6 +67,13 @@ def test_predictions_may_be_in_another_format(folders: tuple[Path, Path], tmp_pa
     assert evaluate_folder(TASK, *folders, tmp_path / "scores.json").cases[0].dice == (1.0, 1.0)
 
 
+def test_a_header_may_be_rounded_as_the_check_of_a_dataset_lets_it(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    rounded = AFFINE.copy()
+    rounded[0, 3] = 0.04  # of voxels of 0.5 mm
+    write(folders[1] / "case_1.nii.gz", labels(), rounded)
+    assert evaluate_folder(TASK, *folders, tmp_path / "scores.json").cases[0].dice == (1.0, 1.0)
+
+
 def test_every_fault_is_one_line_that_names_the_file(folders: tuple[Path, Path], tmp_path: Path) -> None:
     pred, true = folders
     path = pred / "case_2.nii.gz"
@@ -74,7 +81,7 @@ def test_every_fault_is_one_line_that_names_the_file(folders: tuple[Path, Path],
     shifted[0, 3] = 4.0
     faults: dict[str, Callable[[], None]] = {
         r"case_2\.nii\.gz: has shape \(10, 12, 7\), its label \(10, 12, 8\)": lambda: write(path, labels()[..., :7]),
-        r"case_2\.nii\.gz: its affine differs .* by up to 4 mm": lambda: write(path, labels(), shifted),
+        r"case_2\.nii\.gz: its affine differs .* by up to 8 voxels": lambda: write(path, labels(), shifted),
         r"case_2\.nii\.gz: has the value 3, Two has labels 0 to 2": lambda: write(path, labels() + np.uint8(1)),
         r"case_2\.nii\.gz: has the value 0\.5": lambda: write(path, labels() / np.float32(2)),
         r"case_2\.nii\.gz: has 2 channels": lambda: write(path, np.stack([labels(), labels()], axis=-1)),

@@ -44,6 +44,14 @@ def test_nothing_is_written_where_one_scan_is_damaged(bundle: Path, phantoms: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_scans_are_not_replaced_by_their_label_maps(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(phantoms / "imagesTs", tmp_path / "images"))
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    with pytest.raises(UserError, match=r"images: holds the scans, .*: choose another --out"):
+        predict_folder(bundle, images, tmp_path / "x" / ".." / "images", mirror=False, compute=COMPUTE)
+    assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
 def test_a_label_map_is_written_while_the_next_scan_is_segmented(
     bundle: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

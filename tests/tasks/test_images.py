@@ -89,5 +89,18 @@ def test_damaged_missing_and_flat_files_are_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(UnreadableImage, match="no such file"):
         read_image(tmp_path / "absent.nii.gz")
-    with pytest.raises(UnreadableImage, match="neither 3D"):
+    with pytest.raises(UnreadableImage, match="neither x, y, z nor"):
         read_image(save(tmp_path / "flat.nii", volume()[0]))
+
+
+def test_micrometres_are_a_spacing(tmp_path: Path) -> None:
+    image = read_image(save(tmp_path / "a.nii.gz", volume(), np.diag([5e-4, 5e-4, 5e-4, 1.0])))
+    np.testing.assert_allclose(image.spacing_mm, 5e-4)
+
+
+@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
+def test_a_picture_is_no_volume(tmp_path: Path) -> None:
+    itk = importlib.import_module("itk")
+    itk.imwrite(itk.image_from_array(np.zeros((4, 5), np.int16)), str(tmp_path / "a.nrrd"))
+    with pytest.raises(UnreadableImage, match=r"a\.nrrd: has shape \(5, 4\), neither x, y, z nor"):
+        read_image(tmp_path / "a.nrrd")

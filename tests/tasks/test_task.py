@@ -78,6 +78,8 @@ def test_load_task_by_name_and_by_file(tmp_path: Path) -> None:
         ({"labels": {"0": "background", "2": "tumour"}}, "'labels' is numbered"),
         ({"labels": {"background": 0, "tumour": 1}}, "not numbers"),
         ({"labels": {"0": "background"}}, "'labels' has 1 entry"),
+        ({"labels": {"0": "background", "1": "lesion", "2": "Lesion"}}, "'labels' has 'lesion' 2 times"),
+        ({"labels": {str(number): f"part {number}" for number in range(257)}}, "'labels' has 257 entries, at most 256"),
         ({"modality": None}, "'modality' is None"),
         ({"numTraining": "many"}, "'numTraining' is 'many'"),
         ({"numTraining": "-3"}, "'numTraining' is '-3'"),
