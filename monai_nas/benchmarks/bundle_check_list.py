@@ -57,9 +57,9 @@ def metadata(bundle: BundleCopy) -> None:
 
 def schema(bundle: BundleCopy, file: Path) -> None:
     """metadata.json satisfies the zoo's schema, of which ``file`` is a copy."""
-    if not file.is_file():
-        raise Skipped(f"{file.name} is not there: name it with --schema")
     url = read_json(bundle.root / "configs" / "metadata.json")["schema"]
+    if not file.is_file():
+        raise Skipped(f"{file.name} is not there: load {url} and name it with --schema")
     require(str(url).endswith(file.name), f"metadata.json names another schema: {url}")
     verify_metadata(meta_file=bundle.files["meta_file"], filepath=str(file))
 
