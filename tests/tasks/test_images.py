@@ -104,3 +104,14 @@ def test_a_picture_is_no_volume(tmp_path: Path) -> None:
     itk.imwrite(itk.image_from_array(np.zeros((4, 5), np.int16)), str(tmp_path / "a.nrrd"))
     with pytest.raises(UnreadableImage, match=r"a\.nrrd: has shape \(5, 4\), neither x, y, z nor"):
         read_image(tmp_path / "a.nrrd")
+
+
+def test_axes_in_one_plane_are_no_grid(tmp_path: Path) -> None:
+    flat = AFFINE.copy()
+    flat[:3, 2] = flat[:3, 0] + flat[:3, 1]
+    image = nibabel.nifti1.Nifti1Image(volume(), AFFINE)  # type: ignore[no-untyped-call]
+    image.header["srow_x"], image.header["srow_y"], image.header["srow_z"] = flat[:3]
+    image.header["qform_code"], image.header["sform_code"] = 0, 1
+    (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(4) + image.get_fdata().astype(np.int16).tobytes())
+    with pytest.raises(UnreadableImage, match=r"a\.nii: has no usable affine"):
+        read_image(tmp_path / "a.nii")
