@@ -1,5 +1,6 @@
 """Reading and writing of run files: whole or not at all, and never code from a checkpoint."""
 
+import hashlib
 import io
 import json
 import os
@@ -13,6 +14,8 @@ from monai_nas.errors import UserError, remedy
 
 if TYPE_CHECKING:
     from torch import nn
+
+_BLOCK_BYTES = 1 << 20  # of a file that is read only to be hashed
 
 
 def make_folder(folder: Path) -> list[Path]:
@@ -93,6 +96,15 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror}): {remedy(error)}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}): repair or replace the file") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, read block by block; raises OSError when it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def save_tensors(path: Path, state: Any) -> None:

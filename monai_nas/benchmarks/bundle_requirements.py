@@ -51,7 +51,7 @@ def check_predictions(bundle: BundleCopy) -> None:
         require(path.is_file(), f"eval/{path.name} has not been written")
         scan, labels = (nibabel.nifti1.Nifti1Image.from_filename(file) for file in (case.image, path))
         require(labels.shape == scan.shape[:3], f"{path.name}: shape {labels.shape}, the scan's is {scan.shape[:3]}")
-        dtype = labels.get_data_dtype()  # type: ignore[no-untyped-call]
+        dtype = labels.get_data_dtype()
         require(dtype == np.uint8, f"{path.name}: {dtype} instead of uint8")
         require(np.allclose(labels.affine, scan.affine, atol=1e-4), f"{path.name}: the affine is not the scan's")
         highest = int(np.asarray(labels.dataobj).max())

@@ -68,8 +68,8 @@ def write_scan(path: Path, setting: Setting) -> None:
     for axis in range(3):
         voxels = np.repeat(voxels, 16, axis=axis).take(range(setting.shape[axis]), axis=axis)
     affine = np.diag([*setting.spacing_mm, 1.0]) * [-1, -1, 1, 1]
-    image = nibabel.nifti1.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]
-    image.header.set_slope_inter(setting.slope, 0.0)  # type: ignore[no-untyped-call]
+    image = nibabel.nifti1.Nifti1Image(voxels, affine)
+    image.header.set_slope_inter(setting.slope, 0.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.loadsave.save(image, path)
 

@@ -31,7 +31,7 @@ class FakeRun:
             return self.network(image)
 
 
-class ShapesOnly(FakeTensorMode):  # type: ignore[no-untyped-call]
+class ShapesOnly(FakeTensorMode):
     """Fake tensors, beside real ones that code reads values of: counting ranges, and what is made of real tensors."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def fake_run(network: nn.Module, compute: Compute, *, spatial_dims: int, trainin
         training: the mode of its modules.
     """
     wanted = compute.device.type
-    on_gpu = wanted == "cuda" and torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
+    on_gpu = wanted == "cuda" and torch.backends.cuda.is_built()
     device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
     compute = replace(compute, device=device)
     modes = [(module, module.training) for module in network.modules()]

@@ -81,7 +81,7 @@ def _peak_of_step(run: FakeRun, batch: dict[str, Tensor], loss: Loss) -> int:
     image, label = run.compute.place(batch["image"]), batch["label"].to(run.compute.device)
     logits = run.logits(image)
     value = loss(logits.float(), label)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     trained = [weight for weight in run.weights if weight.grad is not None]
     scalar = live.size(value)
     moments = sum(2 * live.size(weight) + scalar for weight in trained)  # and Adam's count of steps

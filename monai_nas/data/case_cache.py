@@ -20,13 +20,12 @@ import torch
 
 import monai_nas
 from monai_nas.errors import UserError
-from monai_nas.files import load_tensors, save_tensors
+from monai_nas.files import file_sha256, load_tensors, save_tensors
 from monai_nas.tasks.splits import Case
 
 logger = logging.getLogger(__name__)
 VARIABLE = "MONAI_NAS_CACHE"
 _FREE_FACTOR = 10  # nothing is written where all cases together would take more than this part of the free space
-_BLOCK_BYTES = 1 << 20
 
 
 def cache_folder() -> Path | None:
@@ -68,7 +67,7 @@ class CaseCache:
         if self._folder is None:
             return None
         identity = {
-            "files": [_digest(file) for file in case.files],
+            "files": [file_sha256(file) for file in case.files],
             "transforms": self._transforms,
             "versions": [monai.__version__, monai_nas.__version__, torch.__version__],
             "threads": torch.get_num_threads(),
@@ -131,14 +130,6 @@ class CaseCache:
             VARIABLE,
         )
         return False
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _num_bytes(value: Any) -> int:

@@ -222,6 +222,6 @@ def _write(path: Path, array: npt.NDArray[np.float32] | npt.NDArray[np.uint8], a
     """Write a NIfTI file; CT and label maps take few bytes as integers."""
     whole = array.dtype == np.float32 and np.array_equal(array, np.rint(array))
     stored = array.astype(np.int16) if whole else array
-    image = nibabel.nifti1.Nifti1Image(stored, affine)  # type: ignore[no-untyped-call]
-    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    image = nibabel.nifti1.Nifti1Image(stored, affine)
+    image.header.set_xyzt_units("mm")
     write_atomic(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

@@ -245,6 +245,6 @@ def _others(axis: int) -> tuple[int, int]:
 
 def _turned_to_ras(image: Image) -> Array:
     """Return the first channel (x, y, z) with its axes to the right, anterior and superior."""
-    orientation = nibabel.orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
-    turned: Array = nibabel.orientations.apply_orientation(image.array[..., 0], orientation)  # type: ignore[no-untyped-call]
+    orientation = nibabel.orientations.io_orientation(image.affine)
+    turned: Array = nibabel.orientations.apply_orientation(image.array[..., 0], orientation)
     return turned

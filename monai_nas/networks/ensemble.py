@@ -49,5 +49,5 @@ def build_ensemble(network: Mapping[str, Any], members: int, dropout: float | No
     """
     if members < 1:
         raise UserError(f"an ensemble of {members} members: give 1 or more")
-    arguments = {**network} if dropout is None else {**network, "dropout": dropout}
+    arguments = network if dropout is None else {**network, "dropout": dropout}
     return EnsembleNetwork([build_network(**arguments) for _ in range(members)])

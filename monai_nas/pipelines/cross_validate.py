@@ -1,6 +1,5 @@
 """Cross-validation: every fold trained, predicted and scored; at the end one ensemble of all the networks."""
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from typing import Any
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
-from monai_nas.files import load_weights, read_json, remove_unfinished, save_tensors, write_json
+from monai_nas.files import file_sha256, load_weights, read_json, remove_unfinished, save_tensors, write_json
 from monai_nas.metrics import ScoreTable
 from monai_nas.networks import build_ensemble, build_network
 from monai_nas.pipelines.fold_run import FoldRun, refuse_other
@@ -154,7 +153,7 @@ def _assemble(
 
     Nothing is done where that is there already, of these very networks.
     """
-    weights = [hashlib.sha256((run.path / "model.pt").read_bytes()).hexdigest() for run in runs]
+    weights = [file_sha256(run.path / "model.pt") for run in runs]
     stale = (out / "run.json").exists() and read_json(out / "run.json").get("weights_sha256") != weights
     if not stale and all((out / name).exists() for name in _ENSEMBLE_FILES):
         return

@@ -61,7 +61,7 @@ def _score(name: str, prediction_path: Path, reference_path: Path, task: SegTask
     if predicted.shape != true.shape:
         raise UserError(f"{prediction_path}: has shape {predicted.shape}, its label {true.shape}: predict on that grid")
     shift = true.largest_shift(predicted)
-    if not shift <= SAME_GRID:
+    if shift > SAME_GRID:
         raise UserError(
             f"{prediction_path}: its affine differs from its label's by up to {shift:.3g} voxels: predict on that grid"
         )

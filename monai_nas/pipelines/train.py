@@ -1,6 +1,5 @@
 """Train: from an architecture to a network with its weights, in a RUN folder."""
 
-import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
 from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.transforms import build
-from monai_nas.files import load_weights, save_tensors
+from monai_nas.files import file_sha256, load_weights, save_tensors
 from monai_nas.inference.predictor import sliding_window
 from monai_nas.networks import build_network
 from monai_nas.pipelines.epochs import run_epochs
@@ -90,7 +89,7 @@ def train(
             load_weights(network, init)
         return Learners(compute.place(network, len(plan.patch_size)), values.training, compute)
 
-    init_sha256 = None if init is None else hashlib.sha256(init.read_bytes()).hexdigest()
+    init_sha256 = None if init is None else file_sha256(init)
     fresh()  # an architecture or weights that do not fit show here, before anything is written
     run.open(
         {

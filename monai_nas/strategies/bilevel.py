@@ -125,7 +125,7 @@ class Bilevel(DecidingStrategy):
         loss = self.loss(logits.float(), label)
         optimizer.zero_grad()
         if loss.requires_grad:  # where a cell drew nothing but zeros, the alphas do not reach the loss
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(loss).backward()
             self.scaler.step(optimizer)
             self.scaler.update()
         return finite_loss(float(loss.detach()))

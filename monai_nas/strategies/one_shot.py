@@ -96,7 +96,7 @@ class OneShot(SearchStrategy):
         with self.compute.autocast():
             logits = self.supernet(image, self.selection(architecture, image, self.annealing(batch.step)))
         loss = self.loss(logits.float(), label)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.parts.parameters(), self.config.max_gradient_norm)
         self.scaler.step(self.optimizer)

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ class Image:
     @property
     def ras_axes(self) -> tuple[int, int, int]:
         """For each of the axes right, anterior, superior: the file's axis that runs along it, either way."""
-        world_axis = nibabel.orientations.io_orientation(self.affine)[:, 0]  # type: ignore[no-untyped-call]
+        world_axis = nibabel.orientations.io_orientation(self.affine)[:, 0]
         right, anterior, superior = (int(np.flatnonzero(world_axis == world)[0]) for world in range(3))
         return right, anterior, superior
 
@@ -77,7 +78,7 @@ def read_image(path: Path) -> Image:
         raise UnreadableImage(path, "no such file: restore it, or remove its entry")
     try:
         array, affine = _read_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else _read_itk(path)
-    except Exception as error:  # the readers raise a dozen types for damaged files
+    except Exception as error:  # of damaged files: gzip, zlib, struct, nibabel, numpy and ITK raise their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise UnreadableImage(path, f"unreadable ({reason}): replace the file") from error
     if array.ndim == 3:
@@ -86,20 +87,20 @@ def read_image(path: Path) -> Image:
         raise UnreadableImage(path, f"has shape {array.shape}, neither x, y, z nor x, y, z, channels: convert it")
     if array.dtype.kind not in "iufb":
         raise UnreadableImage(path, f"has voxels of type {array.dtype}: convert it to numbers")
-    volume, sides_mm = abs(np.linalg.det(affine[:3, :3])), np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or not volume > _FLAT * sides_mm.prod():
+    image = Image(array, affine)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= _FLAT * math.prod(image.spacing_mm):
         raise UnreadableImage(path, "has no usable affine (a spacing of 0, NaN or Inf): repair its header")
-    return Image(array, affine)
+    return image
 
 
 def label_file(labels: npt.NDArray[np.uint8], source: Path) -> bytes:
     """Return a label map (x, y, z) as the content of a .nii.gz on the grid of the image file ``source``."""
     given = nibabel.loadsave.load(source) if source.name.lower().endswith((".nii", ".nii.gz")) else None
     if isinstance(given, nibabel.nifti1.Nifti1Pair):  # both of its transforms are kept, with their codes
-        output = nibabel.nifti1.Nifti1Image(labels, given.affine, given.header)  # type: ignore[no-untyped-call]
+        output = nibabel.nifti1.Nifti1Image(labels, given.affine, given.header)
     else:
-        output = nibabel.nifti1.Nifti1Image(labels, read_image(source).affine)  # type: ignore[no-untyped-call]
-    output.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
+        output = nibabel.nifti1.Nifti1Image(labels, read_image(source).affine)
+    output.set_data_dtype(np.uint8)
     return gzip.compress(output.to_bytes(), compresslevel=6, mtime=0)
 
 

@@ -97,7 +97,7 @@ def make_trainer(
         with compute.autocast():
             logits = network(image)
         value = loss(logits.float(), label)
-        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+        scaler.scale(value).backward()
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
         scaler.step(optimizer)

@@ -173,7 +173,7 @@ def test_folds_one_by_one_give_the_same_and_the_last_assembles(
         left.discard(fold)
         assert set(result.left) == left and result.scores is None and set(result.folds) == set(range(5)) - left
         assert not (tmp_path / "model.pt").exists()
-    assert validate(phantoms, tmp_path, plan, fold=2).scores is not None
+    assert validate(phantoms, tmp_path, plan, fold=2).scores == ScoreTable.load(finished / "scores.json")
     assert same_files(finished, tmp_path)
 
 

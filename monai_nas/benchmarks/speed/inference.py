@@ -1,6 +1,5 @@
 """Segmenting one preprocessed volume: ours beside the inferers of MONAI and nnU-Net around the same network."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.benchmarks.speed.contest import Contender, Tick, contest, silent
 from monai_nas.benchmarks.speed.nnunet import left_out
 from monai_nas.benchmarks.speed.segmenters import REFERENCE, SEGMENTERS, Segmenter, Setting
+from monai_nas.files import file_sha256
 from monai_nas.plans.rules import stride_product
 
 
@@ -51,7 +51,7 @@ def inference_contest(setting: Setting, *, repetitions: int, tick: Tick = silent
         "size": list(image.shape[1:]),
         "mirror": setting.mirror,
         "scan": setting.scan and setting.scan.name,
-        "weights": setting.weights and hashlib.sha256(setting.weights.read_bytes()).hexdigest(),
+        "weights": setting.weights and file_sha256(setting.weights),
         "equal_labels": {name: float(np.mean(own == labels[REFERENCE])) for name, own in labels.items()},
         "largest_difference": differences,
         "peak_growth_bytes": inference_peaks(setting, list(segmenters)),
