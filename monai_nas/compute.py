@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from monai_nas.errors import UserError
+
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of mallopt(3)
 LARGEST_KEPT = 2**28  # bytes of a block of memory that is kept when freed: feature maps, not whole volumes
 
@@ -77,7 +79,16 @@ def choose_compute(low_precision: bool = True, device: str | None = None) -> Com
         bfloat16 where the processor multiplies it in hardware (AMX or AVX-512 BF16) or the GPU does (compute
         capability 8 and later), float16 on older GPUs, float32 elsewhere; always channels-last, where the
         convolutions want it (on this project's CPUs 1.3-3 times faster than contiguous; see docs/decisions/0004).
+
+    Raises:
+        UserError: when torchrun started more processes on this machine than it has GPUs.
     """
+    rank, num_gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if 0 < num_gpus <= rank:  # also where the device is the CPU: ignite gives each process a GPU of its own
+        raise UserError(
+            f"torchrun started process {rank + 1} on a machine of {num_gpus} GPUs: start at most one for each"
+            f" (--nproc_per_node={num_gpus}), or set CUDA_VISIBLE_DEVICES= to compute on the CPU"
+        )
     if device is None:
         gpu = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
         device = gpu if torch.cuda.is_available() else "cpu"
@@ -87,6 +98,8 @@ def choose_compute(low_precision: bool = True, device: str | None = None) -> Com
         dtype = torch.bfloat16 if torch.cuda.get_device_capability(chosen)[0] >= 8 else torch.float16
     elif low_precision and chosen.type == "cpu" and _cpu_multiplies_bfloat16():
         dtype = torch.bfloat16
+    if chosen.index is not None and chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # what names no GPU, as synchronize(), means this one
     if chosen.type == "cuda":  # TF32 rounds to 10 bits; what repeats exactly is chosen over what a benchmark finds
         torch.backends.cudnn.allow_tf32 = low_precision
         torch.backends.cudnn.deterministic = True

@@ -10,6 +10,7 @@ from torch import nn
 
 from monai_nas import compute as module
 from monai_nas.compute import Compute, choose_compute
+from monai_nas.errors import UserError
 
 FLOAT32 = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
 
@@ -27,11 +28,23 @@ def test_cpu_uses_16_bits_only_where_the_processor_has_them(
 
 @pytest.mark.parametrize(("capability", "dtype"), [((8, 0), torch.bfloat16), ((7, 0), torch.float16)])
 def test_gpu_formats(capability: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     chosen = choose_compute(device="cuda:1")
     assert (chosen.device, chosen.dtype) == (torch.device("cuda:1"), dtype)
     assert chosen.needs_loss_scaling == (dtype == torch.float16)
+    assert current == [chosen.device]
     assert choose_compute(low_precision=False, device="cuda").dtype == torch.float32
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=r"process 3 on a machine of 2 GPUs: .*--nproc_per_node=2"):
+        choose_compute(device="cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert choose_compute(device="cpu").device == torch.device("cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

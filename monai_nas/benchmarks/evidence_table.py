@@ -10,7 +10,7 @@ from scipy import stats
 
 from monai_nas.benchmarks.evidence_searches import compare_searches
 from monai_nas.files import read_json
-from monai_nas.metrics.table import METRICS
+from monai_nas.metrics.table import METRICS, ScoreTable
 
 Record = Mapping[str, Any]
 Results = Mapping[str, Mapping[str, Record]]  # method -> pair -> result
@@ -122,12 +122,7 @@ def _difference(first: Mapping[str, Record], second: Mapping[str, Record]) -> di
 
 
 def _by_case(result: Record, metric: str) -> dict[str, float]:
-    """Return the mean over the classes that a case has; cases without any are left out."""
-    values = {
-        case["case"]: [value for value in case[metric].values() if value is not None]
-        for case in result["scores"]["cases"]
-    }
-    return {case: statistics.fmean(scores) for case, scores in values.items() if scores}
+    return ScoreTable.from_record(result["scores"]).case_means(metric)
 
 
 def _spread(values: Iterable[float | None]) -> dict[str, float | None]:

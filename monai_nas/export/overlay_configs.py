@@ -5,7 +5,10 @@ from typing import Any
 from monai_nas.data.transforms import postprocessing, preprocessing
 from monai_nas.export.finished_run import FinishedRun
 from monai_nas.export.inference_config import MISSING_WEIGHTS, REQUIRE_WEIGHTS, compose, load_weights
-from monai_nas.export.train_config import IMPORTS, SEED_EVERYTHING, pairs
+from monai_nas.export.train_config import IMPORTS, pairs
+
+# Each process keeps cases of its own; what the plan's memory allows is that of all processes of a machine.
+CACHE_RATE_OF_A_PROCESS = "$@cache_rate / int(os.environ.get('LOCAL_WORLD_SIZE', 1))"
 
 
 def evaluate_config(run: FinishedRun) -> dict[str, Any]:
@@ -54,6 +57,7 @@ def multi_gpu_config() -> dict[str, Any]:
             "device_ids": "$[@device] if @device.type == 'cuda' else None",
             "find_unused_parameters": True,  # a cell may leave one of its two inputs unread
         },
+        "train::dataset::cache_rate": CACHE_RATE_OF_A_PROCESS,
         "train::sampler": {
             "_target_": "monai.data.DistributedSampler",
             "dataset": "@train::dataset",
@@ -64,6 +68,7 @@ def multi_gpu_config() -> dict[str, Any]:
         "train::dataloader::shuffle": False,
         # only the first process writes logs; the schedule and the validation run in all
         "train::trainer::train_handlers": "$@train::handlers[:-2 if dist.get_rank() > 0 else None]",
+        "validate::dataset::cache_rate": CACHE_RATE_OF_A_PROCESS,
         "validate::sampler": {
             "_target_": "monai.data.DistributedSampler",
             "dataset": "@validate::dataset",
@@ -75,7 +80,7 @@ def multi_gpu_config() -> dict[str, Any]:
         "initialize": [
             "$dist.init_process_group(backend='nccl' if torch.cuda.is_available() else 'gloo')",
             "$torch.cuda.is_available() and torch.cuda.set_device(@device)",
-            SEED_EVERYTHING,
+            "$monai.utils.set_determinism(seed=@seed + dist.get_rank())",  # or all would augment alike
         ],
         # A process whose interpreter ends while a thread of Gloo's still lets go of the tensors gathered last is
         # aborted: the thread wants the interpreter's lock. The barrier has no tensors, and frees the lock.

@@ -52,12 +52,12 @@ class ScoreTable:
     def class_means(self, metric: str) -> tuple[float, ...]:
         """Return each class's mean over the cases that have it; nan for a class that no case has."""
         return tuple(
-            _mean(_values(scores, metric)[index] for scores in self.cases) for index in range(len(self.classes))
+            known_mean(_values(scores, metric)[index] for scores in self.cases) for index in range(len(self.classes))
         )
 
     def mean(self, metric: str) -> float:
         """Return the mean over the classes of :meth:`class_means`; "dice" gives what is called mean Dice."""
-        return _mean(self.class_means(metric))
+        return known_mean(self.class_means(metric))
 
     def worst(self, count: int = _NUM_WORST) -> tuple[str, ...]:
         """Return the names of the cases of lowest Dice, mean over their classes, the lowest first."""
@@ -66,7 +66,7 @@ class ScoreTable:
 
     def case_means(self, metric: str) -> dict[str, float]:
         """Return, by the names of the cases, the mean over the classes that a case has; cases without any left out."""
-        means = {scores.case: _mean(_values(scores, metric)) for scores in self.cases}
+        means = {scores.case: known_mean(_values(scores, metric)) for scores in self.cases}
         return {case: value for case, value in means.items() if not math.isnan(value)}
 
     def to_record(self) -> dict[str, Any]:
@@ -79,13 +79,13 @@ class ScoreTable:
             "tolerance_mm": tolerances.pop() if len(tolerances) == 1 else None,
             "tolerance_source": self.tolerance_source,
             "conventions": _CONVENTIONS,
-            "mean": {metric: _null(self.mean(metric)) for metric in METRICS},
+            "mean": {metric: or_null(self.mean(metric)) for metric in METRICS},
             "per_class": {metric: self._named(self.class_means(metric)) for metric in METRICS},
             "worst_cases": list(self.worst()),
             "cases": [
                 {"case": scores.case, "tolerance_mm": scores.tolerance_mm}
                 | {
-                    metric: dict(zip(self.classes, map(_null, _values(scores, metric)), strict=True))
+                    metric: dict(zip(self.classes, map(or_null, _values(scores, metric)), strict=True))
                     for metric in METRICS
                 }
                 for scores in self.cases
@@ -93,7 +93,7 @@ class ScoreTable:
         }
 
     def _named(self, values: Iterable[float]) -> dict[str, float | None]:
-        return dict(zip(self.classes, map(_null, values), strict=True))
+        return dict(zip(self.classes, map(or_null, values), strict=True))
 
     @classmethod
     def from_record(cls, record: Any, source: str = "scores") -> "ScoreTable":
@@ -133,13 +133,14 @@ def _values(scores: CaseScores, metric: str) -> tuple[float, ...]:
     return scores.dice if metric == "dice" else scores.surface_dice
 
 
-def _mean(values: Iterable[float]) -> float:
+def known_mean(values: Iterable[float]) -> float:
     """Return the mean of the numbers that are not nan; nan where there is none."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
 
 
-def _null(value: float) -> float | None:
+def or_null(value: float) -> float | None:
+    """Return None, JSON's null, for nan."""
     return None if math.isnan(value) else value
 
 

@@ -69,7 +69,7 @@ class MaxPool3(Function):
 
     @staticmethod
     def forward(ctx, features: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.winners = []
+        winners: list[Tensor] = []
         for axis in range(features.dim() - 1, 1, -1):
             low, high = _without_last(features, axis), _without_first(features, axis)
             best = torch.empty_like(features)
@@ -81,14 +81,16 @@ class MaxPool3(Function):
                 after = torch.gt(high, best_low, out=torch.empty_like(low))  # the voxel after is larger still
                 loses = _without_first(after, axis)
                 _without_last(before, axis).addcmul_(_without_last(before, axis), loses, value=-1)
-                ctx.winners.append((before, after))
+                winners += before, after
             torch.maximum(best_low, high, out=best_low)
             features = best
+        ctx.save_for_backward(*winners)
         return features
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        for axis, (before, after) in zip(range(2, gradient.dim()), reversed(ctx.winners), strict=True):
+        winners = ctx.saved_tensors
+        for axis, before, after in zip(range(2, gradient.dim()), winners[-2::-2], winners[::-2], strict=True):
             to_before = _without_first(gradient, axis) * before
             to_after = _without_last(gradient, axis) * after
             gradient = gradient.clone()

@@ -69,6 +69,7 @@ def run_epochs(
         if step > schedule.total_steps:
             raise UserError(f"{file}: is of a longer run than schedule.json: restore that, or delete both")
         rows, sums = checkpoint["rows"], checkpoint["sums"]
+        del checkpoint  # a second copy of the weights and moments
         logger.info("%s: continuing after step %d of %d", run.path, step, schedule.total_steps)
     begin = time.perf_counter()
     engine, go = start(step)

@@ -1,7 +1,6 @@
 """Which classes keep only their largest connected component: chosen on predictions of cases withheld from training."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from monai_nas.data.transforms import build, postprocessing
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
 from monai_nas.metrics import dice
+from monai_nas.metrics.table import known_mean, or_null
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks import read_image
 
@@ -65,8 +65,8 @@ def choose_components(pairs: Sequence[tuple[Path, Path]], plan: Plan) -> tuple[C
         ComponentChoice(
             label=label,
             name=plan.task.labels[label],
-            dice_all=_mean(values[label - 1] for values in without),
-            dice_largest=_mean(values[label - 1] for values in with_rule),
+            dice_all=known_mean(values[label - 1] for values in without),
+            dice_largest=known_mean(values[label - 1] for values in with_rule),
         )
         for label in foreground
     )
@@ -78,8 +78,8 @@ def save_choices(choices: Sequence[ComponentChoice], num_cases: int, path: Path)
         {
             "label": choice.label,
             "name": choice.name,
-            "mean_dice_all_components": _null(choice.dice_all),
-            "mean_dice_largest_component": _null(choice.dice_largest),
+            "mean_dice_all_components": or_null(choice.dice_all),
+            "mean_dice_largest_component": or_null(choice.dice_largest),
             "keep_largest": choice.keep_largest,
         }
         for choice in choices
@@ -113,13 +113,3 @@ def _label_map(path: Path) -> npt.NDArray[np.uint8]:
     """Return the labels (H, W, D) of a file."""
     labels: npt.NDArray[Any] = read_image(path).array[..., 0]
     return labels.astype(np.uint8)
-
-
-def _mean(values: Iterable[float]) -> float:
-    """Return the mean of the numbers that are not nan; nan where there is none."""
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
-
-
-def _null(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -122,13 +122,6 @@ class Plan:
                     "instance norm turns into 0: take a larger patch_size or fewer strides"
                 )
 
-    @classmethod
-    def from_fingerprint(
-        cls, task: SegTask, fingerprint: Fingerprint, memory_bytes: int = DEFAULT_MEMORY_BYTES
-    ) -> "Plan":
-        """Return the plan that the rules give; see :func:`make_plan`."""
-        return make_plan(task, fingerprint, memory_bytes)
-
     def to_record(self) -> dict[str, Any]:
         """Return the plan as plain JSON values; :meth:`from_record` reads it back."""
         return {

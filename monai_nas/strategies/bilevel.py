@@ -120,10 +120,10 @@ class Bilevel(DecidingStrategy):
     def _descend(self, optimizer: torch.optim.Optimizer, batch: Batch, selection: Selection) -> float:
         """Take one step of an optimiser down the loss of a selection on a batch; return the loss."""
         image, label = self.compute.place_batch(batch)
+        optimizer.zero_grad()
         with self.compute.autocast():
             logits = self.supernet(image, selection)
         loss = self.loss(logits.float(), label)
-        optimizer.zero_grad()
         if loss.requires_grad:  # where a cell drew nothing but zeros, the alphas do not reach the loss
             self.scaler.scale(loss).backward()
             self.scaler.step(optimizer)

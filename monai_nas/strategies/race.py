@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-CONFIDENCE = 0.99  # of each comparison of two candidates
+CONFIDENCE = 0.99  # of each comparison of two candidates, whatever their number: equals may be dropped, at no loss
 
 
 def hopeless(scores: NDArray[np.float64], num_kept: int) -> NDArray[np.bool_]:
-    """Return which candidates are surely not among the best ``num_kept``.
+    """Return which candidates are most likely not among the best ``num_kept``.
 
-    They have at least that many rivals that are better on the same cases: the mean difference is more than 0 by
+    They have at least that many rivals that seem better on the same cases: the mean difference is more than 0 by
     Student's t-test for pairs, one-sided, at ``CONFIDENCE``. What makes a case easy or hard makes it so for all, so the
     differences tell candidates apart on few cases. Racing so is Maron and Moore's ("The racing algorithm: model
     selection for lazy learners", 1997); the test in it is the simplest of those for pairs.

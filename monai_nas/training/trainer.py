@@ -14,6 +14,8 @@ from monai_nas.compute import Compute
 from monai_nas.errors import finite_loss
 from monai_nas.rates import warmed_cosine
 
+LEARNING = "network", "optimizer", "plateau", "scaler"  # the attributes of Learners that a checkpoint holds
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
@@ -39,23 +41,25 @@ class Learners:
 
     def __init__(self, network: nn.Module, config: TrainerConfig, compute: Compute) -> None:
         self.network = network
+        self.config = config
         self.optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=config.betas, fused=True)
         self.plateau = ReduceLROnPlateau(self.optimizer, factor=config.plateau_factor, patience=config.plateau_epochs)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
 
     def end_epoch(self, mean_loss: float) -> dict[str, float]:
-        """Apply the rule that counts epochs; return the rate. A cosine sets the rate of each step anew."""
-        self.plateau.step(mean_loss)
+        """Apply the rule that counts epochs, where no cosine sets the rate of each step; return the rate."""
+        if not self.config.falls_on_cosine:
+            self.plateau.step(mean_loss)
         return {"rate": self.optimizer.param_groups[0]["lr"]}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that :meth:`load_state_dict` needs to continue."""
-        return {name: part.state_dict() for name, part in vars(self).items()}
+        return {name: getattr(self, name).state_dict() for name in LEARNING}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state that :meth:`state_dict` returned."""
-        for name, part in vars(self).items():
-            part.load_state_dict(state[name])
+        for name in LEARNING:
+            getattr(self, name).load_state_dict(state[name])
 
 
 def rate_at(step: int, total_steps: int, config: TrainerConfig) -> float:

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from monai_nas.data.synthetic import write_phantoms
 from monai_nas.errors import UserError
@@ -217,6 +218,24 @@ def test_missing_weights_stop_an_evaluator_that_is_run_directly(own: Path, phant
     workflow.initialize()
     with pytest.raises(FileNotFoundError):
         workflow.evaluator.run()
+
+
+def test_processes_augment_differently_and_share_the_memory(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one of torchrun's four processes is told; the second draws other augmentation than the first."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    parser = ConfigParser()
+    parser.read_config([str(own / "configs" / f"{name}.json") for name in ("train", "multi_gpu_train")])
+    parser["cache_rate"] = 0.6
+    rates = [parser.get_parsed_content(f"{section}::dataset::cache_rate") for section in ("train", "validate")]
+    assert rates == pytest.approx([0.15, 0.15])
+    draws = []
+    for rank in (0, 1):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        parser.get_parsed_content("initialize::2", instantiate=True)
+        parser.parse(reset=True)
+        draws.append(parser.get_parsed_content("train::preprocessing").R.uniform())
+    monai.utils.set_determinism(None)
+    assert draws[0] != draws[1]
 
 
 def test_search_workflow_writes_a_run(root: str, phantoms: Path) -> None:

@@ -83,6 +83,11 @@ def test_without_a_cosine_the_rate_falls_when_the_loss_stalls() -> None:
     assert [continued.end_epoch(1.0)["rate"] for _ in range(2)] == pytest.approx([0.05, 0.005])
 
 
+def test_a_cosine_is_recorded_as_it_is_though_the_loss_stalls() -> None:
+    learners = Learners(network(), TrainerConfig(rate=0.5, plateau_epochs=2), COMPUTE)
+    assert [learners.end_epoch(1.0)["rate"] for _ in range(9)] == [0.5] * 9
+
+
 def test_learners_continue_where_they_were() -> None:
     config = TrainerConfig()
     whole, broken = Learners(network(), config, COMPUTE), Learners(network(), config, COMPUTE)
