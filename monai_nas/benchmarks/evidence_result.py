@@ -15,6 +15,7 @@ from monai_nas.errors import UserError
 from monai_nas.export.history import read_history
 from monai_nas.files import read_json, write_atomic, write_json
 from monai_nas.metrics import ScoreTable
+from monai_nas.pipelines.run_folder import processor
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks.task import load_task
 
@@ -39,6 +40,20 @@ def check_result(file: Path, job: Job, task: str) -> None:
         raise UserError(f"{file}: of {record['task']}, not of {task}: choose the results of that task")
     check_minutes(record, file, "search", job.search_minutes)
     check_minutes(record, file, "train", job.train_minutes)
+
+
+def check_processor(job: Job, study: Study) -> None:
+    """Make sure that what a job is to be compared with was made on this machine: elsewhere a minute is another work.
+
+    Raises:
+        UserError: when the job's pair has results of another processor.
+    """
+    for file in sorted(job.result_file(study).parent.glob("*.json")):
+        if (other := read_json(file)["environment"]["processor"]) != processor():
+            raise UserError(
+                f"{file}: made on {other}, this is {processor()}, where minutes are worth more or less: choose another "
+                "--out, or pairs that have no results yet"
+            )
 
 
 def write_result(job: Job, study: Study) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import nn
 from monai_nas.benchmarks.evidence import one_line_faults, parse_minutes
 from monai_nas.benchmarks.speed.batches import monai_batches
 from monai_nas.benchmarks.speed.contest import plain_compute
-from monai_nas.benchmarks.speed.nnunet import PEER, Turned, nnunet_network, nnunet_training
+from monai_nas.benchmarks.speed.nnunet import PEER, Turned, nnunet_network, nnunet_training, title
 from monai_nas.benchmarks.speed.nnunet_plans import coarsest_first
 from monai_nas.benchmarks.speed.training_step import dynunet, loss_of_monai, plain_update
 from monai_nas.compute import Compute
@@ -34,6 +34,7 @@ from monai_nas.tasks.task import load_task
 from monai_nas.training import TrainerConfig
 
 STOCK = "dynunet"
+NNUNET_BATCH_SIZE = 9  # of its own plan of the hippocampus, whose patch is ours
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def rate_after(step: int, share: float, config: TrainerConfig) -> float:
 
 
 def nnunet(cases: Sequence[Case], plan: Plan, compute: Compute) -> Training:
-    """Return nnU-Net's trainer; the preprocessing is ours."""
+    """Return nnU-Net's trainer, with its own batch; patch and preprocessing are ours."""
+    plan = replace(plan, batch_size=NNUNET_BATCH_SIZE)
     network, optimizer, step = nnunet_training(load_cases(cases, plan.task, plan), plan, compute.device)
     return Training(network, optimizer, lambda number, share: step(share))
 
@@ -135,7 +137,8 @@ def train_peer(name: str, data: Path, out: Path, *, minutes: float, seed: int, c
         "steps": steps,
         "num_parameters": sum(parameter.numel() for parameter in training.network.parameters()),
     }
-    write_json(out / "run.json", facts | {"environment": environment(compute)})
+    peer = {"peer": title()} if name == PEER else {}
+    write_json(out / "run.json", facts | {"environment": environment(compute) | peer})
     checkpoint.unlink(missing_ok=True)
 
 

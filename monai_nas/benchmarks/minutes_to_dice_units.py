@@ -27,15 +27,17 @@ from monai_nas.inference.predictor import sliding_window
 from monai_nas.inference.volume import labels_on_file, read_volume, segment
 from monai_nas.metrics import ScoreTable
 from monai_nas.pipelines.evaluate import evaluate_folder
+from monai_nas.pipelines.run_folder import processor
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks.task import SegTask, load_task
 
 SEARCHED = "ours_search"
+TIMES_OURS = {STOCK: 3, PEER: 5}  # after which they are stopped
 ABOUT = {
     OURS: "monai-nas train, of an architecture that was searched before",
     SEARCHED: "monai-nas search, with the weights that it leaves",
-    STOCK: "MONAI's DynUNet, dataset, loader, loss and Adam, float32",
-    PEER: "nnU-Net's trainer, network, loader and transforms; stopped at 5 times our minutes",
+    STOCK: "MONAI's DynUNet, dataset, loader, loss and Adam, float32; stopped at 3 times our minutes",
+    PEER: "nnU-Net's trainer, network, batch, loader and transforms; stopped at 5 times our minutes",
 }
 
 
@@ -71,6 +73,7 @@ class MinutesStudy:
             "seed": self.seed,
             "fold": self.fold,
             "folds": self.withheld.folds,
+            "processor": processor(),
         }
         file = self.runs / "settings.json"
         if file.exists():

@@ -208,7 +208,7 @@ def environment(compute: Compute) -> dict[str, Any]:
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
         "device": compute.device.type,
         "dtype": str(compute.dtype).removeprefix("torch."),
-        "processor": _processor(),
+        "processor": processor(),
         "commit": _commit(),
     }
 
@@ -220,7 +220,8 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of this machine's processor and how many of its cores are seen."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -30,6 +30,7 @@ from monai_nas.training import TIMED_STEPS, Schedule, epochs_in, mean_dice, step
 logger = logging.getLogger(__name__)
 
 SEARCH_SHARE = 0.4  # of the time; the rest trains the weights of the architecture found
+EPOCH_STEPS = 40  # at least, where minutes are given: fewer steps have too noisy a mean loss to judge a plateau by
 MIN_SAMPLING_EXTENT = 3  # voxels of the deepest level, what its convolutions see
 GAP_CASES, GAP_DRAWS = 8, 4  # on which sampled and extracted networks are compared at the end
 
@@ -132,14 +133,14 @@ def search(
         return engine, lambda: engine.run(batches, max_epochs=schedule.num_epochs, epoch_length=schedule.epoch_length)
 
     if not (out / "schedule.json").exists():
-        epoch_length = math.ceil(len(weight_half) / plan.batch_size)
+        epoch_length = math.ceil(len(weight_half) / plan.batch_size)  # a pass over the cases
         if minutes is None:
             search_epochs = max(1, round((epochs or 1) * (SEARCH_SHARE if settle else 1.0)))
             schedule = Schedule(epoch_length, search_epochs, (epochs or 1) - search_epochs)
         else:
             trial = Schedule(TIMED_STEPS, 1, int(settle))
             seconds = step_seconds(*start(fresh(trial), trial, 0))
-            schedule = schedule_within(60 * minutes, seconds, epoch_length, settle)
+            schedule = schedule_within(60 * minutes, seconds, max(epoch_length, EPOCH_STEPS), settle)
         schedule.save(out / "schedule.json")
     schedule = Schedule.load(out / "schedule.json")
 

@@ -15,6 +15,7 @@ from monai_nas.cost import Cost
 from monai_nas.files import read_json, write_atomic, write_json
 from monai_nas.metrics import CaseScores, ScoreTable
 from monai_nas.networks import load_architecture
+from monai_nas.pipelines.run_folder import processor
 from monai_nas.tasks.splits import make_folds, training_cases
 
 HISTORY = "epoch,loss,alpha_loss,temperature,weight_rate,share/zero,entropy/a/0-2,entropy/a/1-2\n"
@@ -65,7 +66,7 @@ class FakeProgram:
         definition: dict[str, Any] = read_json(out / "network.json")
         minutes = float(option(words, "--minutes"))
         facts = {"task": "Task04_Hippocampus", "minutes_of_last_part": minutes + 1, "steps": 12, "num_parameters": 2000}
-        environment = {"dtype": "bfloat16", "device": "cpu", "commit": "0123abc"}
+        environment = {"dtype": "bfloat16", "device": "cpu", "commit": "0123abc", "processor": processor()}
         if words[0] == "search":
             architecture = self.searched(data)
             write_atomic(out / "history.csv", HISTORY)

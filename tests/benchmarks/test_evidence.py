@@ -192,6 +192,22 @@ def test_results_of_another_task_are_refused(
     assert "random.json: of Sarcoma, not of Task04_Hippocampus" in capsys.readouterr().err
 
 
+def test_a_pair_of_another_processor_is_not_continued(
+    phantoms: Path, tmp_path: Path, program: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = words_for(phantoms, tmp_path, "--methods", "random", "dynunet")
+    main([*arguments, "--pairs", "0/0", "--methods", "random"])
+    file = tmp_path / "out" / "fold0_seed0" / "random.json"
+    record = read_json(file)
+    record["environment"]["processor"] = "an abacus, 2 cores"
+    write_json(file, record)
+    calls = len(program.calls)
+    assert exit_status([*arguments, "--pairs", "1/1", "0/0"]) == 2 and len(program.calls) == calls
+    assert "random.json: made on an abacus, 2 cores, this is" in capsys.readouterr().err
+    main([*arguments, "--pairs", "1/1"])
+    assert result_of(tmp_path, "dynunet", "fold1_seed1")
+
+
 def test_a_command_that_fails_is_told_with_its_last_line(
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,8 +58,7 @@ class Trainings:
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
-    fake = Trainings({"ours_6": 0.8, "ours_12": 0.88, "ours_search_6": 0.9, "dynunet_6": 0.5, "nnunet_65": 0.3})
-    fake.dice |= {f"dynunet_{length}": 0.6 for length in (12, 24)}
+    fake = Trainings({"ours_6": 0.8, "ours_12": 0.88, "ours_search_6": 0.9, "dynunet_39": 0.6, "nnunet_65": 0.3})
     monkeypatch.setattr(units, "run_to_its_end", fake.run)
     monkeypatch.setattr(units, "score", fake.score)
     monkeypatch.setattr(module, "left_out", dict)
@@ -70,7 +69,7 @@ def words_for(data: Path, folder: Path, *more: str) -> list[str]:
     architecture = folder / "architecture.json"
     write_json(architecture, {"format": 1, "space": "dynunet", "settings": {}, "choices": {}})
     words = ["--data", str(data), "--runs", str(folder / "runs"), "--out", str(folder / "minutes.json")]
-    return [*words, "--architecture", str(architecture), "--minutes-limit", "24", *more]
+    return [*words, "--architecture", str(architecture), "--first-minutes", "6", "--minutes-limit", "24", *more]
 
 
 def test_lengths_double_up_to_the_limit() -> None:
@@ -81,7 +80,7 @@ def test_lengths_double_up_to_the_limit() -> None:
 
 def test_each_trains_longer_until_it_has_the_dice(phantoms: Path, tmp_path: Path, trainings: Trainings) -> None:
     main(words_for(phantoms, tmp_path))
-    expected = ["ours_6", "ours_12", "ours_search_6", "dynunet_6", "dynunet_12", "dynunet_24", "nnunet_65"]
+    expected = ["ours_6", "ours_12", "ours_search_6", "dynunet_39", "nnunet_65"]
     assert trainings.names == [f"{name}_minutes" for name in expected]
     record = read_json(tmp_path / "minutes.json")
     assert record["target_dice"] == 0.87 and record["asked_minutes"] == [6, 12, 24]
@@ -92,11 +91,11 @@ def test_each_trains_longer_until_it_has_the_dice(phantoms: Path, tmp_path: Path
     assert found == {
         "ours": (12, 0.88, False, 2),
         "ours_search": (6, 0.9, False, 1),
-        "dynunet": (24, 0.6, True, 3),
+        "dynunet": (3 * 13, 0.6, True, 1),
         "nnunet": (5 * 13, 0.3, True, 1),
     }
     times = {name: entry["times_as_long"] for name, entry in record["contenders"].items()}
-    assert times == pytest.approx({"ours": 1, "ours_search": 7 / 13, "dynunet": 25 / 13, "nnunet": 66 / 13})
+    assert times == pytest.approx({"ours": 1, "ours_search": 7 / 13, "dynunet": 40 / 13, "nnunet": 66 / 13})
     assert record["contenders"]["ours"]["trainings"][0]["environment"] == ENVIRONMENT
     assert record["environment"]["versions"]["torch"] and str(tmp_path) not in json.dumps(record)
 
@@ -140,7 +139,7 @@ def test_what_was_cut_goes_on_and_what_is_done_stays(
     assert (ours["asked_minutes"], ours["censored"], ours["times_as_long"]) == (6, False, 1.0)
 
 
-def test_nnunet_waits_for_ours_and_is_left_out_where_it_is_not_installed(
+def test_nnunet_waits_for_ours_and_is_asked_for_where_it_is_not_installed(
     phantoms: Path,
     tmp_path: Path,
     trainings: Trainings,
@@ -151,9 +150,28 @@ def test_nnunet_waits_for_ours_and_is_left_out_where_it_is_not_installed(
     main(arguments)
     assert capsys.readouterr().out == "nnunet waits until ours has a Dice of 87\n" and not trainings.commands
     monkeypatch.setattr(module, "left_out", lambda: {"nnunet": "not installed: pip install monai-nas[peers]"})
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    fault = "error: nnunet: not installed: pip install monai-nas[peers]; or name the others by --contender\n"
+    assert capsys.readouterr().err == fault
+    main(words_for(phantoms, tmp_path, "--contender", "dynunet"))
+    assert capsys.readouterr().out == "dynunet waits until ours has a Dice of 87\n"
+
+
+def test_another_processor_does_not_go_on(
+    phantoms: Path,
+    tmp_path: Path,
+    trainings: Trainings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = words_for(phantoms, tmp_path, "--contender", "ours")
     main(arguments)
-    assert capsys.readouterr().out == "nnunet is left out: not installed: pip install monai-nas[peers]\n"
-    assert read_json(tmp_path / "minutes.json")["left_out"]["nnunet"].startswith("not installed")
+    monkeypatch.setattr(units, "processor", lambda: "an abacus, 2 cores")
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2 and "made with another processor" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -223,6 +241,7 @@ def test_a_peer_trains_goes_on_and_is_scored(
     peers.train_peer(name, study.withheld.training, run, **fixed)
     facts, weights = read_json(run / "run.json"), load_tensors(run / "model.pt")
     assert facts["steps"] == 3 and facts["environment"]["dtype"] == "float32" and facts["num_parameters"] > 0
+    assert ("peer" in facts["environment"]) == (name == "nnunet")
     assert not (run / "checkpoint.pt").exists() and weights.keys() == before["network"].keys()
     assert any(not torch.equal(weights[key], before["network"][key]) for key in weights)
     table = score(name, run, study)

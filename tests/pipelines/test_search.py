@@ -214,7 +214,8 @@ def test_minutes_are_written_down_and_obeyed_on_resume(
     with pytest.raises(KeyboardInterrupt):
         run_search(phantoms, out, plan, minutes=1.0, epochs=None)
     schedule = read_json(out / "schedule.json")
-    assert schedule["search_epochs"] >= 1 and schedule["fixed_epochs"] >= 1 and schedule["epoch_length"] == 3
+    assert schedule["search_epochs"] >= 1 and schedule["fixed_epochs"] >= 1
+    assert 3 < schedule["epoch_length"] <= module.EPOCH_STEPS  # a pass has 3, too few for a mean loss
     other = {"epoch_length": 3, "search_epochs": 2, "fixed_epochs": 1}  # as if the machine had been slower
     write_json(out / "schedule.json", other)
     monkeypatch.undo()
