@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from monai_nas.benchmarks.evidence_result import check_processor, is_done, write_result
-from monai_nas.benchmarks.evidence_runs import RANDOM, Job, Study, pair_name, run_job
+from monai_nas.benchmarks.evidence_runs import LONG, RANDOM, Job, Study, pair_name, run_job
 from monai_nas.benchmarks.evidence_table import read_results, summarize
 from monai_nas.errors import UserError
 from monai_nas.files import write_json
@@ -28,7 +29,7 @@ from monai_nas.metrics.table import METRICS
 from monai_nas.tasks.task import load_task
 
 SEARCHED = ("scnas", "scnas_retrained")  # search weights as they are; fresh weights
-OTHERS = (RANDOM, "res_unet", "dynunet", "res_unet_long", "dynunet_long")  # long: with the search's time added
+OTHERS = (RANDOM, "res_unet", "dynunet", f"res_unet{LONG}", f"dynunet{LONG}")  # long: with the search's time added
 METHODS = SEARCHED + OTHERS
 DIFFERENCES = (*((first, second) for first in SEARCHED for second in OTHERS), ("scnas_retrained", "scnas"))
 PAIRS = ((0, 0), (1, 1), (2, 2))
@@ -54,8 +55,11 @@ def make_job(
     if method == "scnas":
         return Job(method, fold, seed, search_minutes, 0.0, None)
     if method in OTHERS:
-        name, is_long = method.removesuffix("_long"), method.endswith("_long")
-        return Job(method, fold, seed, 0.0, train_minutes + (search_minutes if is_long else 0.0), name)
+        name = method.removesuffix(LONG)
+        short = Job(name, fold, seed, 0.0, train_minutes, name)
+        if method == name:
+            return short
+        return replace(short, method=method, train_minutes=train_minutes + search_minutes, short=short)
     return Job(method, fold, seed, search_minutes, train_minutes, searched_in / pair_name(fold, seed) / "scnas.json")
 
 

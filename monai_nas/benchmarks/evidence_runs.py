@@ -1,6 +1,7 @@
 """One run of the evidence: its command lines, each a process of its own, continued where they were cut."""
 
 import fcntl
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from monai_nas.spaces import CellUNetSpace
 from monai_nas.tasks.splits import training_cases
 
 RANDOM = "random"
+LONG = "_long"  # ends the name of a method that repeats a shorter one with more steps
 POLL_SECONDS = 0.5
 
 Tick = Callable[[], None]
@@ -51,6 +53,7 @@ class Job:
     search_minutes: float  # that the architecture costs; 0 where nothing was searched
     train_minutes: float  # 0 where the weights of the search are taken as they are
     architecture: str | Path | None  # a hand-made network, RANDOM, or a result file; None for a search
+    short: "Job | None" = None  # the same in less time, whose epochs are taken in proportion to the minutes
 
     @property
     def pair(self) -> str:
@@ -85,8 +88,14 @@ class Ended:
     interrupted: bool  # by us, on Ctrl-C
 
 
-def commands(job: Job, study: Study) -> list[list[str]]:
-    """Return the words after ``monai-nas`` of the four commands: search or train, bundle, predict, evaluate."""
+def commands(job: Job, study: Study, length: Sequence[str]) -> list[list[str]]:
+    """Return the words after ``monai-nas`` of the four commands: search or train, bundle, predict, evaluate.
+
+    Args:
+        job: what to run.
+        study: where, as the commands name it.
+        length: option of the first command that says how long it takes, see :func:`length_of`.
+    """
     folder = job.folder(study)
     if job.architecture is None:
         first = ["search", "--strategy", "scnas"]
@@ -94,7 +103,7 @@ def commands(job: Job, study: Study) -> list[list[str]]:
         chosen = job.architecture if job.is_hand_made else folder / "architecture.json"
         first = ["train", "--architecture", str(chosen)]
     first += ["--data", str(study.data), "--fold", str(job.fold), "--seed", str(job.seed)]
-    first += ["--minutes", f"{job.minutes:g}", "--out", str(folder / "run")]
+    first += [*length, "--out", str(folder / "run")]
     first += ["--plan", str(study.plan)] if study.plan else []
     bundle, withheld, predictions = folder / "bundle", folder / "withheld", folder / "predictions"
     return [
@@ -106,6 +115,27 @@ def commands(job: Job, study: Study) -> list[list[str]]:
             *["--labels", str(withheld / "labels"), "--out", str(folder / "scores.json")],
         ],
     ]
+
+
+def length_of(job: Job, study: Study) -> list[str]:
+    """Return the option that says how long the first command of a job takes.
+
+    A job that has a shorter one takes that one's epochs in proportion to the minutes, and not minutes of its own: so it
+    is worth the same on a machine that is slower now than when the shorter one ran.
+
+    Raises:
+        UserError: when the shorter one has no result, or is of another length.
+    """
+    if job.short is None:
+        return ["--minutes", f"{job.minutes:g}"]
+    file = job.short.result_file(study)
+    if not file.exists():
+        raise UserError(f"{file}: no such file, {job.method} needs its steps: add {job.short.method} to --methods")
+    record = read_json(file)
+    check_minutes(record, file, "train", job.short.train_minutes)
+    num_learned = len(training_cases(study.data)) - len(record["scores"]["cases"])
+    epochs = record["steps"]["all"] / math.ceil(num_learned / record["batch_size"])
+    return ["--epochs", str(max(1, round(epochs * job.train_minutes / job.short.train_minutes)))]
 
 
 def run_job(job: Job, study: Study, tick: Tick) -> None:
@@ -120,7 +150,7 @@ def run_job(job: Job, study: Study, tick: Tick) -> None:
         UserError: when a command fails, with the last line it wrote.
         KeyboardInterrupt: on Ctrl-C, when the command has ended.
     """
-    folder, words = job.folder(study), commands(job, study)
+    folder, words = job.folder(study), commands(job, study, length_of(job, study))
     if job.architecture is not None and not job.is_hand_made:
         architecture_of(job).save(folder / "architecture.json")
     run_to_its_end([sys.executable, "-m", "monai_nas", *words[0]], f"monai-nas {words[0][0]}", folder, tick)
