@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from monai_nas.benchmarks.evidence_result import check_processor, is_done, write_result
+from monai_nas.benchmarks.evidence_result import check_pair, is_done, write_result
 from monai_nas.benchmarks.evidence_runs import LONG, RANDOM, Job, Study, pair_name, run_job
 from monai_nas.benchmarks.evidence_table import read_results, summarize
 from monai_nas.errors import UserError
@@ -75,7 +75,7 @@ def work_through(planned: Planned, after_each: Callable[[], None]) -> None:
     """
     left = [(job, study) for job, study in planned if not is_done(job, study)]
     for job, study in left:
-        check_processor(job, study)
+        check_pair(job, study)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
     with Progress(*columns) as bar:
         whole, done = bar.add_task("runs", total=sum(job.minutes for job, _ in left), left=""), 0.0

@@ -42,24 +42,31 @@ def check_result(file: Path, job: Job, task: str) -> None:
     check_minutes(record, file, "train", job.train_minutes)
 
 
-def check_processor(job: Job, study: Study) -> None:
-    """Make sure that what a job is to be compared with was made on this machine: elsewhere a minute is another work.
+def check_pair(job: Job, study: Study) -> None:
+    """Make sure that what a job is to be compared with was made on this processor.
 
     What takes the steps of a shorter run, not minutes, may be made anywhere.
 
     Raises:
         UserError: when the job's pair has results of another processor.
     """
-    if job.short is not None:
-        return
-    for file in sorted(job.result_file(study).parent.glob("*.json")):
-        if file.stem.endswith(LONG):
-            continue
-        if (other := read_json(file)["environment"]["processor"]) != processor():
-            raise UserError(
-                f"{file}: made on {other}, this is {processor()}, where minutes are worth more or less: choose another "
-                "--out, or pairs that have no results yet"
-            )
+    if job.short is None:
+        for file in sorted(job.result_file(study).parent.glob("*.json")):
+            if not file.stem.endswith(LONG):
+                check_processor(file)
+
+
+def check_processor(file: Path) -> None:
+    """Make sure that a result was made on this processor: on another a minute is another work.
+
+    Raises:
+        UserError: when it was made on another.
+    """
+    if (other := read_json(file)["environment"]["processor"]) != processor():
+        raise UserError(
+            f"{file}: made on {other}, this is {processor()}, where minutes are worth more or less: go on there, or "
+            "begin anew with another --out and no results of that processor"
+        )
 
 
 def write_result(job: Job, study: Study) -> dict[str, Any]:

@@ -50,8 +50,9 @@ def units_of(contender: str, minutes: Sequence[float], ours: Record | None) -> l
     """
     if contender not in TIMES_OURS:
         return [Unit(contender, length) for length in minutes]
-    reached = ours and not ours["censored"]
-    return [Unit(contender, math.ceil(TIMES_OURS[contender] * ours["minutes"]))] if ours and reached else []
+    if ours is None or ours["censored"]:
+        return []
+    return [Unit(contender, math.ceil(TIMES_OURS[contender] * ours["minutes"]))]
 
 
 def contender_record(contender: str, units: Sequence[Unit], study: MinutesStudy, target: float) -> Record | None:
@@ -81,10 +82,10 @@ def summarize(study: MinutesStudy, minutes: Sequence[float], target: float) -> R
         units = units_of(name, minutes, contenders.get(OURS))
         contenders[name] = contender_record(name, units, study, target)
     ours = contenders[OURS]
-    reached = ours is not None and not ours["censored"]
+    our_minutes = None if ours is None or ours["censored"] else ours["minutes"]
     for record in contenders.values():
         if record is not None:
-            record["times_as_long"] = record["minutes"] / ours["minutes"] if ours and reached else None
+            record["times_as_long"] = record["minutes"] / our_minutes if our_minutes else None
     return {
         "task": study.task.name,
         "fold": study.fold,

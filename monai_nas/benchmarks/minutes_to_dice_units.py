@@ -36,8 +36,8 @@ TIMES_OURS = {STOCK: 3, PEER: 5}  # after which they are stopped
 ABOUT = {
     OURS: "monai-nas train, of an architecture that was searched before",
     SEARCHED: "monai-nas search, with the weights that it leaves",
-    STOCK: "MONAI's DynUNet, dataset, loader, loss and Adam, float32; stopped at 3 times our minutes",
-    PEER: "nnU-Net's trainer, network, batch, loader and transforms; stopped at 5 times our minutes",
+    STOCK: f"MONAI's DynUNet, dataset, loader, loss, Adam, float32; stopped at {TIMES_OURS[STOCK]} times our minutes",
+    PEER: f"nnU-Net's trainer, network, batch, loader and transforms; stopped at {TIMES_OURS[PEER]} times our minutes",
 }
 
 

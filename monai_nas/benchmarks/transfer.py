@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_nas.benchmarks.evidence import add_shared_options, make_job, one_line_faults, show, work_through
-from monai_nas.benchmarks.evidence_result import check_result
+from monai_nas.benchmarks.evidence_result import check_processor, check_result
 from monai_nas.benchmarks.evidence_runs import Study, pair_name
 from monai_nas.benchmarks.evidence_table import read_results, summarize
 from monai_nas.errors import UserError
@@ -33,7 +33,7 @@ def reuse(evidence: Path, out: Path, task: str, search_minutes: float, train_min
         train_minutes: likewise.
 
     Raises:
-        UserError: when there is no such pair, or it is of another task or of other minutes.
+        UserError: when there is no such pair, or it is of another task, of other minutes or of another processor.
     """
     source, target = evidence / pair_name(FOLD, SEED), out / pair_name(FOLD, SEED)
     found = [source / f"{method}.json" for method in METHODS if (source / f"{method}.json").exists()]
@@ -51,9 +51,13 @@ def reuse(evidence: Path, out: Path, task: str, search_minutes: float, train_min
             searched_in=evidence,
         )
         check_result(file, job, task)
-    for file in (source / "scnas_history.csv", *found):
-        if file.exists() and not (target / file.name).exists():
-            write_atomic(target / file.name, file.read_bytes())
+    new = [file for file in found if not (target / file.name).exists()]
+    for file in new:
+        check_processor(file)
+    for file in new:
+        write_atomic(target / file.name, file.read_bytes())
+        if (history := file.with_name(f"{file.stem}_history.csv")).exists():
+            write_atomic(target / history.name, history.read_bytes())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

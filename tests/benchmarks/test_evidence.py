@@ -148,6 +148,29 @@ def test_a_training_takes_the_architecture_that_was_searched(phantoms: Path, tmp
     )
 
 
+def test_a_long_run_takes_the_steps_of_the_short_one_three_times(
+    phantoms: Path, tmp_path: Path, program: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = words_for(phantoms, tmp_path, "--pairs", "0/0", "--methods")
+    assert exit_status([*arguments, "res_unet_long"]) == 2
+    assert "res_unet_long needs its steps: add res_unet to --methods" in capsys.readouterr().err
+    main([*arguments, "res_unet"])
+    file = tmp_path / "out" / "fold0_seed0" / "res_unet.json"
+    record = read_json(file)
+    assert (record["steps"]["all"], record["batch_size"], len(record["scores"]["cases"])) == (12, 2, 2)
+    record["environment"]["processor"] = "an abacus, 2 cores"  # steps are the same work everywhere
+    write_json(file, record)
+    assert exit_status([*arguments, "res_unet_long", "--train-minutes", "5"]) == 2
+    main([*arguments, "res_unet_long"])
+    long = result_of(tmp_path, "res_unet_long")
+    # 12 steps are three passes over the eight cases learned from, in batches of two
+    assert long["commands"][0] == (
+        "monai-nas train --architecture res_unet --data Task04_Hippocampus --fold 0 --seed 0 --epochs 9 "
+        "--out runs/fold0_seed0/res_unet_long/run"
+    )
+    assert long["minutes"]["train"] == {"asked": 30, "taken": 46}
+
+
 def test_random_architectures_are_new_for_each_pair() -> None:
     jobs = [Job("random", fold, seed, 0.0, 10.0, RANDOM) for fold, seed in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 0))]
     assert len({architecture_of(job) for job in jobs}) == 5

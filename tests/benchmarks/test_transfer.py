@@ -14,6 +14,7 @@ from monai_nas.files import read_json, write_json
 from monai_nas.spaces import CellUNetSpace
 
 PAIR = "fold0_seed0"
+RESULT = {"task": "Task04_Hippocampus", "minutes": {"search": {"asked": 20.0}, "train": {"asked": 0.0}}}
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_the_evidence_is_taken_over(phantoms: Path, sarcoma: Path, tmp_path: Pat
     [
         ({"task": "Task05_Prostate"}, "scnas.json: of Task05_Prostate, not of Task04_Hippocampus"),
         ({"minutes": {"search": {"asked": 5.0}, "train": {"asked": 0.0}}}, "made with 5 minutes of search, now 20"),
+        ({"environment": {"processor": "an abacus, 2 cores"}}, "scnas.json: made on an abacus, 2 cores, this is"),
         (None, "no results of scnas, transferred"),
     ],
 )
@@ -90,7 +92,7 @@ def test_other_evidence_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if change is not None:
-        write_json(tmp_path / "evidence" / PAIR / "scnas.json", {"task": "Task04_Hippocampus"} | change)
+        write_json(tmp_path / "evidence" / PAIR / "scnas.json", RESULT | change)
     with pytest.raises(SystemExit) as leaving:
         main(words_for(phantoms, sarcoma, tmp_path, "--evidence", str(tmp_path / "evidence")))
     assert leaving.value.code == 2 and complaint in capsys.readouterr().err
