@@ -17,6 +17,7 @@ from rich.table import Table
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.evidence import one_line_faults, parse_minutes
+from monai_nas.benchmarks.evidence_result import check_processor
 from monai_nas.benchmarks.grid_evidence_budgets import Shipped
 from monai_nas.benchmarks.grid_evidence_study import GridSettings, GridStudy
 from monai_nas.benchmarks.grid_evidence_tables import summarize
@@ -35,8 +36,14 @@ def work_through(units: Sequence[Unit], study: GridStudy, after_each: Callable[[
         units: in an order in which each comes after those that it needs.
         study: where results go.
         after_each: called when a result has been written, and once at the end.
+
+    Raises:
+        UserError: when a unit's minutes are to be compared with those of another processor.
     """
     console, left = Console(highlight=False, soft_wrap=True), [unit for unit in units if not study.has(unit.name)]
+    for unit in left:
+        for name in filter(study.has, unit.beside):
+            check_processor(study.file(name))
     for number, unit in enumerate(left):
         minutes = sum(later.minutes for later in left[number:])
         console.print(f"unit {number + 1} of {len(left)}: {unit.name}; {minutes:g} minutes of training left")

@@ -1,13 +1,12 @@
 """The work of the part "budgets": one supernet, three budgets, the smallest a third of the largest."""
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.fresh_process import in_fresh_process
-from monai_nas.benchmarks.grid_evidence_runs import choose_within, train_network
+from monai_nas.benchmarks.grid_evidence_runs import choose_within, train_equally
 from monai_nas.benchmarks.grid_evidence_study import FOLD, SEED, TOLERANCE, GridStudy, Record
 from monai_nas.benchmarks.training_memory import live_peak
 from monai_nas.errors import UserError
@@ -21,7 +20,8 @@ from monai_nas.strategies.within_budget import check_reach, reach
 
 THIRDS = {"largest": 3, "middle": 2, "smallest": 1}  # of the largest budget
 ROUNDED_TO = 3 * 2**20  # bytes: a third of the largest is whole megabytes
-AMOUNTS, FIRST = "budgets/amounts", "budgets/largest_0"  # the training that fixes the length of all
+AMOUNTS = "budgets/amounts"
+FIRST, FIRST_SHIPPED = "budgets/largest_0", "budgets/shipped_0"  # trained for minutes, the others as many epochs
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,9 @@ def measure(study: GridStudy, name: str) -> Record:
 
 
 def retrain(study: GridStudy, unit: str, name: str, seed: int) -> Record:
-    """Train the chosen network from scratch: the first of the largest for the minutes asked for, others as many steps.
-
-    Raises:
-        UserError: when the minutes are less than a pass over the cases, which is what lengths are counted in.
-    """
-    if unit != FIRST:
-        return train_network(study, unit, chosen(study, name), seed=seed, epochs=study.result(FIRST)["epochs"])
+    """Train the chosen network from scratch: the first of the largest for the minutes asked for, others as long."""
     minutes = study.settings.retrain_minutes
-    record = train_network(study, unit, chosen(study, name), seed=seed, minutes=minutes)
-    epochs, rest = divmod(record["steps"], math.ceil(len(study.cases[0]) / study.plan.batch_size))
-    if rest:
-        raise UserError(f"--retrain-minutes {minutes:g}: less than a pass over the cases takes: ask for more")
-    return record | {"epochs": epochs}
+    return train_equally(study, unit, FIRST, chosen(study, name), seed=seed, minutes=minutes)
 
 
 def describe(study: GridStudy, shipped: Shipped) -> Record:
@@ -110,8 +100,8 @@ def describe(study: GridStudy, shipped: Shipped) -> Record:
 
 def train_shipped(study: GridStudy, unit: str, seed: int, shipped: Shipped) -> Record:
     """Train the shipped architecture from scratch by its own plan, for the minutes that the largest network had."""
-    minutes = study.settings.retrain_minutes
-    return train_network(study, unit, shipped.architecture, seed=seed, minutes=minutes, plan=shipped.plan)
+    minutes, plan = study.settings.retrain_minutes, shipped.plan
+    return train_equally(study, unit, FIRST_SHIPPED, shipped.architecture, seed=seed, minutes=minutes, plan=plan)
 
 
 def search_of(name: str) -> str:

@@ -1,5 +1,6 @@
 """The work of the units of the evidence on grids: each function returns what the unit's result file tells."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ import numpy as np
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.grid_evidence_study import FOLD, SEED, GridStudy, Record
+from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
 from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
 from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates
@@ -175,10 +177,14 @@ def draw_within(study: GridStudy) -> Record:
     }
 
 
-def train_chosen(study: GridStudy, name: str, seed: int, minutes: float | None = None) -> Record:
+def chosen(study: GridStudy) -> Architecture:
+    """Return what the search for the median memory chose."""
+    return Architecture.from_record(study.result("chosen/search")["architecture"])
+
+
+def train_chosen(study: GridStudy, name: str, seed: int) -> Record:
     """Train the chosen architecture from scratch."""
-    architecture = Architecture.from_record(study.result("chosen/search")["architecture"])
-    return train_network(study, name, architecture, seed=seed, minutes=minutes)
+    return train_network(study, name, chosen(study), seed=seed)
 
 
 def train_random(study: GridStudy, name: str, seed: int) -> Record:
@@ -186,10 +192,37 @@ def train_random(study: GridStudy, name: str, seed: int) -> Record:
     return train_network(study, name, study.architectures("chosen/random")[seed], seed=seed)
 
 
-def train_published(study: GridStudy, name: str, architecture: Architecture, seed: int) -> Record:
-    """Train a published architecture from scratch, for the minutes asked for."""
-    record = train_network(study, name, architecture, seed=seed, minutes=study.settings.train_minutes)
+def train_beside(study: GridStudy, name: str, first: str, find: Callable[[], Architecture], seed: int) -> Record:
+    """Train an architecture from scratch: with the first seed for the minutes asked for, with others as many epochs."""
+    architecture = find()
+    record = train_equally(study, name, first, architecture, seed=seed, minutes=study.settings.train_minutes)
     return record | {"architecture": architecture.to_record()}
+
+
+def train_equally(
+    study: GridStudy,
+    name: str,
+    first: str,
+    architecture: Architecture,
+    *,
+    seed: int,
+    minutes: float,
+    plan: Plan | None = None,
+) -> Record:
+    """Train from scratch: the unit ``first`` for the minutes, the others as many epochs as it had then.
+
+    So they are worth the same on a machine that is slower another day.
+
+    Raises:
+        UserError: when the minutes are less than a pass over the cases, which is what lengths are counted in.
+    """
+    if name != first:
+        return train_network(study, name, architecture, seed=seed, epochs=study.result(first)["epochs"], plan=plan)
+    record = train_network(study, name, architecture, seed=seed, minutes=minutes, plan=plan)
+    epochs, rest = divmod(record["steps"], math.ceil(len(study.cases[0]) / (plan or study.plan).batch_size))
+    if rest:
+        raise UserError(f"{name}: {minutes:g} minutes are less than a pass over the cases takes: ask for more")
+    return record | {"epochs": epochs}
 
 
 def train_network(

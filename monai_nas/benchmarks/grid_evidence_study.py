@@ -92,13 +92,17 @@ class GridStudy:
                         "same, or choose another --out and --runs"
                     )
 
+    def file(self, name: str) -> Path:
+        """Return the result file of a unit; where it exists, the unit is done."""
+        return self.out / f"{name}.json"
+
     def has(self, name: str) -> bool:
         """Whether the unit is done."""
-        return (self.out / f"{name}.json").exists()
+        return self.file(name).exists()
 
     def result(self, name: str) -> Record:
         """Return the result of a unit that is done."""
-        record: Record = read_json(self.out / f"{name}.json")
+        record: Record = read_json(self.file(name))
         return record
 
     def write_result(self, name: str, record: Mapping[str, Any], minutes: float) -> None:
@@ -107,7 +111,7 @@ class GridStudy:
             write_json(self.out / "settings.json", asdict(self.settings))
         where = environment(self.compute) | {"threads": torch.get_num_threads()}
         facts = {"task": self.task.name, "fold": FOLD, **record, "minutes_of_last_start": minutes, "environment": where}
-        write_json(self.out / f"{name}.json", facts)
+        write_json(self.file(name), facts)
 
     @cached_property
     def task(self) -> SegTask:

@@ -1,7 +1,7 @@
 """The units of the evidence on grids, in order, with what each needs of the others."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from monai_nas.architecture import Architecture
@@ -25,6 +25,7 @@ class Unit:
     work: Callable[[], Record]
     needs: tuple[str, ...] = ()  # units whose results it reads
     minutes: float = 0.0  # of training that it was asked for
+    beside: tuple[str, ...] = ()  # units whose minutes must be worth as much as its own: of the same processor
 
     @property
     def part(self) -> str:
@@ -69,7 +70,9 @@ def _table1(study: GridStudy) -> list[Unit]:
     for variant in VARIANTS:
         supernet = f"supernets/{SUPERNETS[variant]}"
         if SUPERNETS[variant] == variant:
-            units.append(Unit(supernet, partial(runs.teach, study, variant), minutes=asked.supernet_minutes))
+            others = tuple(f"supernets/{other}" for other in sorted(set(SUPERNETS.values()) - {variant}))
+            work = partial(runs.teach, study, variant)
+            units.append(Unit(supernet, work, minutes=asked.supernet_minutes, beside=others))
         needs = (supernet, "table1/architectures")
         units.append(Unit(f"table1/{variant}", partial(runs.score_variant, study, variant), needs))
     return units
@@ -110,14 +113,13 @@ def _chosen(study: GridStudy) -> list[Unit]:
 
 
 def _published(study: GridStudy, architecture: Architecture) -> list[Unit]:
-    units, minutes = [], study.settings.train_minutes
+    units, minutes, firsts = [], study.settings.train_minutes, ("published/chosen_0", "published/dints_0")
+    finds: tuple[Callable[[], Architecture], ...] = (partial(runs.chosen, study), lambda: architecture)
     for seed in range(study.settings.pairs):
-        for kind, work, needs in (
-            ("chosen", partial(runs.train_chosen, minutes=minutes), (CHOSEN,)),
-            ("dints", partial(runs.train_published, architecture=architecture), ()),
-        ):
-            name = f"published/{kind}_{seed}"
-            units.append(Unit(name, partial(work, study, name, seed=seed), needs, minutes))
+        for first, find, needs in zip(firsts, finds, ((CHOSEN,), ()), strict=True):
+            name = f"{first[:-1]}{seed}"
+            work = partial(runs.train_beside, study, name, first, find, seed)
+            units.append(_as_long_as(first, Unit(name, work, needs, minutes, beside=firsts)))
     return units
 
 
@@ -129,12 +131,21 @@ def _budgets(study: GridStudy, shipped: budgets.Shipped | None) -> list[Unit]:
         units.append(Unit(f"budgets/memory_{name}", partial(budgets.measure, study, name), (search,)))
     if shipped is not None:
         units.append(Unit("budgets/shipped", partial(budgets.describe, study, shipped)))
+    beside = (budgets.FIRST, budgets.FIRST_SHIPPED)
     for seed in range(study.settings.retrained):
+        trainings = []
         for name in budgets.THIRDS:
             unit = f"budgets/{name}_{seed}"
-            needs = (budgets.search_of(name), *([] if unit == budgets.FIRST else [budgets.FIRST]))
-            units.append(Unit(unit, partial(budgets.retrain, study, unit, name, seed), needs, minutes))
+            work, needs = partial(budgets.retrain, study, unit, name, seed), (budgets.search_of(name),)
+            trainings.append(_as_long_as(budgets.FIRST, Unit(unit, work, needs, minutes, beside)))
         if shipped is not None:
             unit = f"budgets/shipped_{seed}"
-            units.append(Unit(unit, partial(budgets.train_shipped, study, unit, seed, shipped), (), minutes))
+            work = partial(budgets.train_shipped, study, unit, seed, shipped)
+            trainings.insert(1, _as_long_as(budgets.FIRST_SHIPPED, Unit(unit, work, (), minutes, beside)))
+        units += trainings
     return units
+
+
+def _as_long_as(first: str, unit: Unit) -> Unit:
+    """Return a training as it is if it is the one called ``first``, else as one that takes the epochs of that."""
+    return unit if unit.name == first else replace(unit, needs=(*unit.needs, first), beside=())

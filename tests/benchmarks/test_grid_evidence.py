@@ -19,7 +19,7 @@ from monai_nas.benchmarks import grid_evidence_runs as runs
 from monai_nas.benchmarks import grid_evidence_study
 from monai_nas.benchmarks.grid_evidence import LEFT_OUT, NOT_SHIPPED, main
 from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings, GridStudy
-from monai_nas.benchmarks.grid_evidence_units import PARTS, all_units, planned, repeated
+from monai_nas.benchmarks.grid_evidence_units import PARTS, all_units, planned
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_atomic, write_json
 from monai_nas.pipelines import supernet_run
@@ -45,10 +45,10 @@ COUNTS = GridSettings(
     candidates=3,
     budget="parameters=6K",
     largest="parameters=9K",
-    retrain_minutes=3.6,
+    retrain_minutes=4.0,
     retrained=2,
 )
-STEPS = 10  # of a fake training whose length is asked for as 3 minutes
+STEPS = 12  # of a fake training whose length is asked for as 3 minutes
 
 
 @dataclass
@@ -151,8 +151,8 @@ def test_a_cut_goes_on_and_each_training_is_made_once(
         *(f"correlation/trained_{index:02d}" for index in (1, 3, 0, 2)),
         *("chosen/chosen_0", "chosen/random_0", "chosen/chosen_1", "chosen/random_1"),
         *("published/chosen_0", "published/dints_0", "published/chosen_1", "published/dints_1"),
-        *(f"budgets/{name}_0" for name in ("largest", "middle", "smallest", "shipped")),
-        *(f"budgets/{name}_1" for name in ("largest", "middle", "smallest", "shipped")),
+        *(f"budgets/{name}_0" for name in ("largest", "shipped", "middle", "smallest")),
+        *(f"budgets/{name}_1" for name in ("largest", "shipped", "middle", "smallest")),
     ]
     main(finished.arguments)
     assert len(patched.calls) == len(names)
@@ -166,14 +166,14 @@ def test_a_cut_goes_on_and_each_training_is_made_once(
 
 def test_trainings_have_equal_steps_or_equal_minutes(finished: Finished, phantoms: Path) -> None:
     drawn = finished.result("correlation/architectures")["architectures"]
-    assert finished.result("correlation/length")["epochs"] == 2  # 10 steps of 4 an epoch: 8 cases, batches of 2
+    assert finished.result("correlation/length")["epochs"] == 3  # 12 steps of 4 an epoch: 8 cases, batches of 2
     plan = Plan.load(finished.folder / "out" / "plan.json")
     for call in finished.calls:
         part, kind = call["name"].split("/")
         if part == "budgets":
             continue
-        by_minutes = part == "published" or kind == "length"
-        assert (call["minutes"], call["epochs"]) == ((3.0, None) if by_minutes else (None, 2))
+        by_minutes = call["name"] in ("published/chosen_0", "published/dints_0", "correlation/length")
+        assert (call["minutes"], call["epochs"]) == ((3.0, None) if by_minutes else (None, 3))
         assert call["plan"] == plan and call["fold"] == 0 and call["init"] is None
         record, seed = call["architecture"].to_record(), call["seed"]
         if part == "correlation":
@@ -246,7 +246,7 @@ def test_the_summary_of_pairs(finished: Finished) -> None:
     differences = [100 * (one - other) for one, other in zip(dice["chosen"], dice["random"], strict=True)]
     assert chosen["difference"]["by_pair"] == pytest.approx(differences)
     assert chosen["difference"]["dice_percent"]["mean"] == pytest.approx(sum(differences) / 2)
-    assert chosen["chosen"]["steps"] == 8 and chosen["random"]["pairs"] == 2
+    assert chosen["chosen"]["steps"] == 12 and chosen["random"]["pairs"] == 2
     assert finished.result("summary")["published"]["dints"]["steps"] == STEPS
 
 
@@ -270,15 +270,15 @@ def test_networks_of_the_budgets_have_equal_steps_and_the_shipped_one_equal_minu
     for number, call in enumerate(calls):
         name, seed = call["name"].removeprefix("budgets/").split("_")
         assert call["seed"] == int(seed) == number // 4
-        by_minutes = name == "shipped" or number == 0
-        assert (call["minutes"], call["epochs"]) == ((3.6, None) if by_minutes else (None, 3))
+        by_minutes = number < 2  # largest and shipped of the first seed
+        assert (call["minutes"], call["epochs"]) == ((4.0, None) if by_minutes else (None, 4))
         if name == "shipped":
             assert (call["architecture"], call["plan"]) == (finished.shipped.architecture, finished.shipped.plan)
         else:
             record = finished.result(f"budgets/search_{name}")["architecture"]
             assert call["architecture"].to_record() == record and call["plan"] == plan
     networks = finished.result("summary")["networks"]
-    assert {networks[name]["steps"] for name in ("largest", "middle", "smallest", "shipped")} == {12}
+    assert {networks[name]["steps"] for name in ("largest", "middle", "smallest", "shipped")} == {16}
     assert (networks["as_shipped"]["steps"], networks["as_shipped"]["dice_percent"]["mean"]) == (5000, 75)
     dice = [finished.result(f"budgets/largest_{seed}")["dice_of_fold"] for seed in (0, 1)]
     differences = finished.result("summary")["network_differences"]["largest_minus_as_shipped"]["by_pair"]
@@ -289,12 +289,27 @@ def test_less_than_a_pass_over_the_cases_is_refused(
     finished: Finished, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "train", FakeTrain())
-    settings = dataclasses.replace(COUNTS, retrain_minutes=0.9)  # three steps, where a pass has four
+    settings = dataclasses.replace(COUNTS, retrain_minutes=0.75)  # three steps, where a pass has four
     out = shutil.copytree(finished.folder / "out", tmp_path / "out")
     (out / "settings.json").unlink()
     study = GridStudy(phantoms, tmp_path / "runs", out, settings)
-    with pytest.raises(UserError, match=r"--retrain-minutes 0\.9: less than a pass over the cases"):
+    with pytest.raises(UserError, match=r"largest_0: 0\.75 minutes are less than a pass over the cases"):
         budgets.retrain(study, budgets.FIRST, "largest", 0)
+
+
+def test_minutes_of_another_processor_are_not_compared(
+    finished: Finished, tmp_path: Path, patched: FakeTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, calls = shutil.copytree(finished.folder / "out", tmp_path / "out"), len(patched.calls)
+    (out / "supernets" / "none.json").unlink()
+    kept = read_json(out / "supernets" / "kept.json")
+    kept["environment"]["processor"] = "an abacus, 2 cores"
+    write_json(out / "supernets" / "kept.json", kept)
+    arguments = [str(out) if word == str(finished.folder / "out") else word for word in finished.arguments]
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert leaving.value.code == 2 and len(patched.calls) == calls
+    assert "kept.json: made on an abacus, 2 cores, this is" in capsys.readouterr().err
 
 
 def test_by_default_the_largest_budget_is_the_dearest_network(
@@ -346,25 +361,6 @@ def test_a_part_brings_what_it_needs(phantoms: Path, patched: FakeTrain, tmp_pat
     for number, unit in enumerate(units):
         assert set(unit.needs) <= set(names[:number]), unit.name
     assert planned(units, PARTS) == units
-
-
-def test_repeated_ones_are_spread() -> None:
-    assert repeated(8, 24) == [1, 4, 7, 10, 13, 16, 19, 22]
-    assert repeated(5, 5) == [0, 1, 2, 3, 4]
-
-
-def test_drawn_architectures_are_the_middles_of_equal_shares() -> None:
-    space = TopologySpace(num_blocks=4, num_levels=2)
-    costs: list[float] = []
-
-    def cost_of(architecture: Architecture) -> float:
-        costs.append(sum(ord(letter) for letter in architecture.to_json()) % 1009)
-        return costs[-1]
-
-    drawn = runs.stratified(space, cost_of, 4, np.random.default_rng(0))
-    ranked = sorted(costs)
-    assert len(ranked) == 20 and [cost for _, cost in drawn] == [ranked[place] for place in (2, 7, 12, 17)]
-    assert drawn == runs.stratified(space, cost_of, 4, np.random.default_rng(0))
 
 
 def test_maps_say_how_they_go_with_the_foreground(finished: Finished) -> None:
