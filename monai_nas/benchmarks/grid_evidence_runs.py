@@ -107,8 +107,7 @@ def measure_length(study: GridStudy) -> Record:
     architectures = study.architectures("correlation/architectures")
     minutes = study.settings.train_minutes
     record = train_network(study, "correlation/length", architectures[len(architectures) // 2], minutes=minutes)
-    epoch = -(-len(study.cases[0]) // study.plan.batch_size)  # steps of an epoch, as in train
-    return record | {"epochs": max(1, round(record["steps"] / epoch))}
+    return record | {"epochs": max(1, round(record["steps"] / steps_of_pass(study, study.plan)))}
 
 
 def estimate(study: GridStudy) -> Record:
@@ -219,10 +218,15 @@ def train_equally(
     if name != first:
         return train_network(study, name, architecture, seed=seed, epochs=study.result(first)["epochs"], plan=plan)
     record = train_network(study, name, architecture, seed=seed, minutes=minutes, plan=plan)
-    epochs, rest = divmod(record["steps"], math.ceil(len(study.cases[0]) / (plan or study.plan).batch_size))
+    epochs, rest = divmod(record["steps"], steps_of_pass(study, plan or study.plan))
     if rest:
         raise UserError(f"{name}: {minutes:g} minutes are less than a pass over the cases takes: ask for more")
     return record | {"epochs": epochs}
+
+
+def steps_of_pass(study: GridStudy, plan: Plan) -> int:
+    """Return the steps of a pass over the cases, an epoch of a training."""
+    return math.ceil(len(study.cases[0]) / plan.batch_size)
 
 
 def train_network(
