@@ -12,7 +12,7 @@ from monai_nas.errors import UserError
 from monai_nas.ops import ConvNorm, Node, convolution
 from monai_nas.ops.blocks import Enlarge, FeatureNorm, PseudoConv
 from monai_nas.registry import Registry
-from monai_nas.skeletons.topology_parts import PSEUDO_3D, GridParts, LevelStem, PathShape, scaled
+from monai_nas.skeletons.topology_parts import PSEUDO_3D, GridParts, LevelStem, PathShape, classifier, scaled
 
 
 def rectified(node: Node) -> Tensor:
@@ -195,7 +195,7 @@ class DintsHead(nn.Module):
         self.lift = DintsLift(width, channels, stride)
         self.conv_norm = ConvNorm(channels, channels, kernel_size=3, padding=1, spatial_dims=dims)
         self.dropout = nn.Dropout3d(dropout) if dims == 3 else nn.Dropout2d(dropout)
-        self.conv = convolution(dims)(channels, out_channels, 1)
+        self.conv = classifier(channels, out_channels, dims)
 
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
         """Return logits (B, Co, *S) of features (B, width, *S / stride)."""

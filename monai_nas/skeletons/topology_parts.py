@@ -1,10 +1,12 @@
 """The parts of the topology grid: what its paths, stems and head are made of (hypersegnas.txt, 3.1)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Dict, Optional  # noqa: UP035  TorchScript reads these annotations
 
+import torch
 from torch import Tensor, nn
 
 from monai_nas.ops import ConvNorm, Node, UnitConv, activated, convolution
@@ -150,6 +152,24 @@ class Lift(nn.Module):
         return self.enlarge(self.conv(leaky_relu(features)))
 
 
+FIRST_FOREGROUND = 0.02  # probability of each class but the background, before anything is learned
+
+
+def classifier(in_channels: int, out_channels: int, spatial_dims: int) -> nn.Module:
+    """Return the last convolution, 1x1x1, (B, Ci, *S) -> logits (B, Co, *S); its first guess is background, class 0.
+
+    Most voxels are background. A network that must learn so first does it with all its weights, and one whose head has
+    few channels may lose its features over it: of grids of 8 channels most then call everything background for as long
+    as others need to be half trained. So the bias starts at rare foreground (Lin et al. 2017, "Focal Loss for Dense
+    Object Detection", 3.3 and 4.1, there with 0.01).
+    """
+    conv = convolution(spatial_dims)(in_channels, out_channels, 1)
+    bias = torch.full((out_channels,), math.log(FIRST_FOREGROUND))
+    bias[0] = 0.0
+    conv.bias = nn.Parameter(bias)
+    return conv
+
+
 class GridHead(nn.Module):
     """From the features of the finest level and the image to the logits at the image's size.
 
@@ -172,7 +192,7 @@ class GridHead(nn.Module):
         self.norm = FeatureNorm(channels)
         self.unit = UnitConv(channels, channels, kernel_size=3, padding=1, spatial_dims=dims)
         self.dropout = nn.Dropout3d(dropout) if dims == 3 else nn.Dropout2d(dropout)
-        self.conv = conv(channels, out_channels, 1)
+        self.conv = classifier(channels, out_channels, dims)
 
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
         """Return logits (B, Co, *S) of features (B, width, *S / stride) and their image (B, Ci, *S)."""
@@ -180,9 +200,42 @@ class GridHead(nn.Module):
         return self.conv(self.dropout(leaky_relu(features)))
 
 
-def node_norm_path(shape: PathShape, operations: Sequence[str]) -> dict[str, nn.Module]:
-    """Return the named operations of a path; raises ValueError for an unknown one."""
-    return {name: PATH_OPERATIONS[name](shape) for name in operations}
+PASSES_VARIANCE = math.sqrt(3.0)  # torch draws weights with a third of what keeps the variance of what they read
+RECTIFIED_STD = math.sqrt(0.5 - 0.5 / math.pi)  # of a standard normal value after a ReLU
+TAPS = {False: (0.0, 1.0, 0.0), True: (0.25, 0.5, 0.25)}  # along an axis, by whether it is strided
+OWN_SHARE = 0.5  # of its fresh weights, that a convolution keeps beside
+
+
+def begin_alike(skip: PathOperation, conv: PathOperation, shape: PathShape) -> None:
+    """Let a 3x3x3 convolution begin as nearly the function of the skip connection on the same path.
+
+    Architectures take turns in a supernet. From fresh weights, the channels of a node would mean something else in
+    each of them, and no step would help the next.
+
+    Args:
+        skip: its 1x1x1 convolution, where it changes level, is enlarged to pass on the variance of what it reads.
+        conv: gets the same matrix of channels in the middle of its kernel, spread out where it is strided as the skip
+            connection's pooling is, and enlarged by what a ReLU takes; half of its fresh weights stay.
+        shape: of both.
+    """
+    with torch.no_grad():
+        channels = torch.eye(shape.out_channels)
+        if shape.in_channels != shape.out_channels:
+            name = "conv.weight" if isinstance(skip.transform, PooledConv) else "weight"
+            channels = skip.transform.get_parameter(name).mul_(PASSES_VARIANCE).flatten(1)
+        kernel = torch.ones(())
+        for step in shape.down:
+            kernel = kernel[..., None] * torch.tensor(TAPS[step > 1])
+        begun = torch.einsum("oi,...->oi...", channels, kernel) / RECTIFIED_STD
+        conv.transform.get_parameter("weight").mul_(OWN_SHARE).add_(begun)
+
+
+def node_norm_path(shape: PathShape, operations: Sequence[str]) -> dict[str, PathOperation]:
+    """Return the named operations of a path, which :func:`begin_alike`; raises ValueError for an unknown one."""
+    path = {name: PATH_OPERATIONS[name](shape) for name in operations}
+    if "identity" in path and "conv_3x3x3" in path:
+        begin_alike(path["identity"], path["conv_3x3x3"], shape)
+    return path
 
 
 @dataclass(frozen=True)

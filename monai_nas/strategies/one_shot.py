@@ -28,7 +28,8 @@ LAWS: dict[str, Callable[[TopologySpace, np.random.Generator], Architecture]] = 
 class OneShotConfig:
     """Rates and shares of a supernet's training; the defaults are for hours on a processor."""
 
-    rate: float = 2e-3  # of Adam, as in the other searches; the paper names no optimiser
+    rate: float = 5e-3  # of Adam; the paper names no optimiser. Weights that take turns learn slowly at a lower one
+    assistant_rate: float = 0.1  # of the rate, for the MAN: at the whole one its sigmoids saturate within a few steps
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = 20
     annealing_share: float = 1 / 9  # 20,000 of 180,000 steps (hypersegnas.txt, section 4)
@@ -82,7 +83,13 @@ class OneShot(SearchStrategy):
         self.compute = compute
         self.sample = LAWS[config.law]
         self.parts = nn.ModuleList([supernet] if hypernet is None else [supernet, hypernet])
-        self.optimizer = torch.optim.Adam(self.parts.parameters(), lr=config.rate, betas=config.betas, fused=True)
+        groups = zip(self.parts, (1.0, config.assistant_rate), strict=False)
+        self.optimizer = torch.optim.Adam(
+            [{"params": part.parameters(), "share": share} for part, share in groups],
+            lr=config.rate,
+            betas=config.betas,
+            fused=True,
+        )
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
 
     def step(self, batch: SearchBatch) -> dict[str, float]:
@@ -91,7 +98,7 @@ class OneShot(SearchStrategy):
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, batch.step]))
         architecture = self.sample(self.supernet.space, rng)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_at(batch.step)
+            group["lr"] = group["share"] * self.rate_at(batch.step)
         self.optimizer.zero_grad()
         with self.compute.autocast():
             logits = self.supernet(image, self.selection(architecture, image, self.annealing(batch.step)))
@@ -129,7 +136,7 @@ class OneShot(SearchStrategy):
         return max(0, step + 1 - first) / max(1, self.total_steps - first)
 
     def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: linear warm-up and a cosine to zero, then a lower one while annealing.
+        """Return the supernet's rate of a step: linear warm-up and a cosine to zero, then a lower one while annealing.
 
         With one cosine over all steps the rate would be some hundredths of its peak while the MAN goes, and the weights
         could not follow.

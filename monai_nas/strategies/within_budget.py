@@ -14,8 +14,9 @@ from monai_nas.strategies.budget import Budget
 
 logger = logging.getLogger(__name__)
 
-FITTED = 96  # architectures whose cost is taken to fit the estimate: three for each of its terms
-WALK_STEPS = 400  # mutations of one walk; from one end of the 12 x 10 grid to the other takes fewer
+FITTED = 96  # architectures whose cost is taken to fit the estimate first: three for each of its terms
+STARTS = 8  # random architectures, of which a walk starts at the one that is nearest to its aim
+WALK_STEPS = 800  # mutations of one walk; from one end of the 12 x 10 grid to the other takes fewer
 STALE_WALKS = 50  # in a row that found nothing new: the band is exhausted
 
 CostOf = Callable[[Architecture], float]
@@ -27,8 +28,9 @@ def sample_within(
     """Return distinct architectures, in canonical form, with costs in [budget.low, budget.limit].
 
     Each comes from a walk of its own that starts at a random architecture and takes those mutations that bring it
-    closer to a cost drawn uniformly from the band. Most steps are judged by an estimate (:class:`CostEstimate`), which
-    is exact for parameters and FLOPs; what is returned has been judged by ``cost_of``.
+    closer to a cost drawn uniformly from the band. Steps are judged by an estimate (:class:`CostEstimate`), which is
+    exact for parameters and FLOPs, and learns from each cost that is counted; what is returned has been judged by
+    ``cost_of``. Where a walk ends outside of the band by the estimate, nothing is counted.
 
     Args:
         space: to sample from.
@@ -45,14 +47,15 @@ def sample_within(
     estimate = CostEstimate(space, cost_of, rng)
     found: dict[Architecture, float] = {}
     stale = 0
-    ratio = 1.0  # of the costs around this budget to their estimates
     while len(found) < count and stale < STALE_WALKS:
-        aim = float(rng.uniform(budget.low, budget.limit)) / ratio
+        aim = float(rng.uniform(budget.low, budget.limit))
         architecture = walk(space, estimate, aim, tolerance=0.1 * (budget.limit - budget.low), rng=rng)
-        cost = cost_of(architecture)
-        ratio += 0.3 * (cost / estimate(architecture) - ratio)
         stale += 1
-        if budget.contains(cost) and architecture not in found:
+        if architecture in found or not budget.contains(estimate(architecture)):
+            continue
+        cost = cost_of(architecture)
+        estimate.learn(architecture, cost)
+        if budget.contains(cost):
             found[architecture] = cost
             stale = 0
     if not found:
@@ -90,13 +93,17 @@ def walk(
     space: TopologySpace, cost_of: CostOf, aim: float, *, tolerance: float, rng: np.random.Generator
 ) -> Architecture:
     """Return where a walk from a random architecture ends: close to ``aim``, or when its steps are up."""
-    architecture = space.sample(rng)
-    distance = abs(cost_of(architecture) - aim)
+
+    def distance_of(architecture: Architecture) -> float:
+        return abs(cost_of(architecture) - aim)
+
+    architecture = min((space.sample(rng) for _ in range(STARTS)), key=distance_of)
+    distance = distance_of(architecture)
     for _ in range(WALK_STEPS):
         if distance <= tolerance:
             break
         neighbour = space.mutate(architecture, rng)
-        there = abs(cost_of(neighbour) - aim)
+        there = distance_of(neighbour)
         if there <= distance:
             architecture, distance = neighbour, there
     return architecture
@@ -143,23 +150,32 @@ class CostEstimate:
 
     Blocks are alike, so that what a network costs follows from how often it has each (path, operation), how many nodes
     it has at each level, and which levels the first block reads and the last one writes. FLOPs and parameters are
-    linear in these counts; memory and time nearly so.
+    linear in these counts; memory and time nearly so, and more nearly among networks that cost about the same.
 
     Args:
         space: of the architectures.
         cost_of: what is estimated.
-        rng: draws the architectures that it is fitted to.
+        rng: draws the architectures that it is fitted to at first.
     """
 
     def __init__(self, space: TopologySpace, cost_of: CostOf, rng: np.random.Generator) -> None:
         self.space = space
         fitted = [space.sample(rng) for _ in range(FITTED)]
-        counts = np.stack([self._counts(architecture) for architecture in fitted])
-        costs = np.array([cost_of(architecture) for architecture in fitted])
-        self.terms = np.linalg.lstsq(counts, costs, rcond=None)[0]
+        self.counts = [self._counts(architecture) for architecture in fitted]
+        self.costs = [cost_of(architecture) for architecture in fitted]
+        self._fit()
 
     def __call__(self, architecture: Architecture) -> float:
         return float(self._counts(architecture) @ self.terms)
+
+    def learn(self, architecture: Architecture, cost: float) -> None:
+        """Fit the terms to one more cost that was counted."""
+        self.counts.append(self._counts(architecture))
+        self.costs.append(cost)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.terms = np.linalg.lstsq(np.stack(self.counts), np.array(self.costs), rcond=None)[0]
 
     def _counts(self, architecture: Architecture) -> NDArray[np.float64]:
         matrix = self.space.matrix(architecture)  # (L, E, O)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from monai_nas.errors import UserError
 from monai_nas.ops.blocks import PooledConv
 from monai_nas.skeletons import PATH_OPERATIONS, PathShape, TopologyGridSkeleton
-from monai_nas.skeletons.topology_parts import GridStem, activated
+from monai_nas.skeletons.topology_parts import FIRST_FOREGROUND, GridStem, activated, classifier, node_norm_path
 from monai_nas.spaces.topology import paths
 
 STRIDES = [[2, 1], [2, 1], [3, 2]]
@@ -194,3 +194,45 @@ def test_impossible_arguments_are_refused(arguments: dict[str, Any], message: st
 def test_an_indivisible_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must be divisible by \[12, 2\]"):
         build()(torch.zeros(1, 1, 12, 7))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_first_guess_is_background(dims: int) -> None:
+    torch.manual_seed(0)
+    last = classifier(4, 5, dims)
+    shares = last(torch.zeros(1, 4, *[2] * dims)).softmax(1)
+    foreground = FIRST_FOREGROUND / (1 + 4 * FIRST_FOREGROUND)  # of classes that share what is left with background
+    assert shares[:, 1:].flatten().tolist() == pytest.approx([foreground] * (4 * 2**dims))
+    head = build(lambda block, path, shape: fill(block, path, shape)).head
+    assert head.conv.bias.tolist() == last.bias[:2].tolist()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        PathShape(64, 64, (1, 1, 1), (1, 1, 1)),
+        PathShape(32, 64, (2, 2, 2), (1, 1, 1)),
+        PathShape(32, 64, (2, 2, 1), (1, 1, 1)),
+        PathShape(64, 32, (1, 1, 1), (2, 2, 2)),
+        PathShape(32, 64, (2, 1), (1, 1)),
+    ],
+)
+def test_operations_of_a_path_begin_alike_and_fresh_ones_do_not(shape: PathShape) -> None:
+    torch.manual_seed(0)
+    mode = "trilinear" if len(shape.down) == 3 else "bilinear"
+    smooth = F.interpolate(torch.randn(2, shape.in_channels, *[4] * len(shape.down)), scale_factor=4.0, mode=mode)
+    node = smooth / smooth.std()  # as features are: neighbours are alike
+
+    def agreement(path: Any) -> float:
+        """Return the correlation of what the operations make of the same node."""
+        with torch.no_grad():
+            both = torch.stack([path[name]([node], None).flatten() for name in ("identity", "conv_3x3x3")])
+        return float(both.corrcoef()[0, 1])
+
+    names = ["identity", "conv_3x3x3"]
+    alike = node_norm_path(shape, names)
+    assert agreement(alike) > 0.5
+    assert abs(agreement({name: PATH_OPERATIONS[name](shape) for name in names})) < 0.2
+    with torch.no_grad():
+        stds = [float(alike[name]([node], None).std()) for name in names]
+    assert 0.6 < stds[1] / stds[0] < 1.7, "neither drowns the other in a sum"

@@ -21,7 +21,7 @@ ASSISTANTS: tuple[Assistant, ...] = ("annealed", "removed", "kept", "image_only"
 
 def batch(step: int) -> SearchBatch:
     image = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(step))
-    return SearchBatch(step, {"image": image, "label": (image > 0).to(torch.uint8)}, None)
+    return SearchBatch(step, {"image": image, "label": (image > 1).to(torch.uint8)}, None)
 
 
 def build(assistant: Assistant = "annealed", seed: int = 0, **values: Any) -> OneShot:
@@ -70,9 +70,21 @@ def test_same_seed_same_bits_and_a_break_changes_nothing(assistant: Assistant) -
     assert not torch.equal(weights(whole), weights(run(build(assistant, seed=1))))
 
 
+def test_the_assistant_learns_at_a_share_of_the_rate() -> None:
+    search = build(assistant_rate=0.25)
+    search.step(batch(2))
+    rates = [group["lr"] for group in search.optimizer.param_groups]
+    assert rates == [search.rate_at(2), 0.25 * search.rate_at(2)] and rates[0] > 0
+    still = build(assistant_rate=0.0)
+    before = [parameter.detach().clone() for parameter in still.parts[1].parameters()]
+    still.step(batch(0))
+    assert all(map(torch.equal, before, still.parts[1].parameters()))
+    assert len(build("none").optimizer.param_groups) == 1
+
+
 def test_the_loss_falls() -> None:
-    search = build(rate=1e-2)
-    fixed = [batch(0).weight_batch] * 30
+    search = build(rate=5e-2)
+    fixed = [batch(0).weight_batch] * 60
     search.total_steps = len(fixed)
     losses = [search.step(SearchBatch(step, one, None))["loss"] for step, one in enumerate(fixed)]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])

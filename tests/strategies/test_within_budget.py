@@ -97,3 +97,35 @@ def test_the_estimate_of_a_linear_cost_is_exact() -> None:
     for _ in range(20):
         architecture = SPACE.sample(rng)
         assert estimate(architecture) == pytest.approx(linear_cost(architecture), rel=1e-6)
+
+
+def test_the_estimate_learns_what_costs_are_around_a_budget() -> None:
+    """A cost that bends is nearly linear among networks that cost about the same."""
+    found = list(sample(400.0, count=40))
+    estimate, taught = (CostEstimate(SPACE, bent_cost, np.random.default_rng(0)) for _ in range(2))
+    for architecture in found[:30]:
+        for _ in range(10):
+            taught.learn(architecture, bent_cost(architecture))
+    errors = [
+        np.mean([abs(one(architecture) - bent_cost(architecture)) for architecture in found[30:]])
+        for one in (taught, estimate)
+    ]
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_near_the_dearest_network_few_costs_are_counted_in_vain() -> None:
+    """There most walks once ended short of the band, and each was counted."""
+    space, calls = TopologySpace(), 0
+    prices = np.array([1.0, 3.0])
+
+    def cost_of(architecture: Architecture) -> float:
+        nonlocal calls
+        calls += 1
+        return float((space.matrix(architecture) * prices).sum() ** 1.1)
+
+    limit = reach(space, cost_of)[1]
+    before = calls
+    budget = Budget("train_memory", limit, 0.05)
+    assert len(sample_within(space, cost_of, budget, count=20, rng=np.random.default_rng(0))) == 20
+    of_reach = before  # counted again within
+    assert calls - before - of_reach - 96 <= 30

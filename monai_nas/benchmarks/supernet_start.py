@@ -1,0 +1,172 @@
+"""What lets a topology supernet start to learn: short trainings that differ in one thing each, and their Dice.
+
+`python -m monai_nas.benchmarks.supernet_start --data DIR --out FILE`. Each setting trains the supernet of a narrow grid
+with its MAN for the same steps, one seed after the other; then the same random architectures are judged with the shared
+weights on cases that were kept out. What has been trained is in FILE already and is not trained again.
+"""
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from rich.progress import Progress
+from torch import nn
+
+from monai_nas.benchmarks.evidence import one_line_faults
+from monai_nas.compute import Compute, choose_compute
+from monai_nas.data.loaders import load_cases, training_batches
+from monai_nas.data.transforms import build
+from monai_nas.errors import UserError
+from monai_nas.files import read_json, write_json
+from monai_nas.pipelines.judging import foreground_region, regions_dice
+from monai_nas.pipelines.one_shot_preset import OneShotPreset, one_shot_preset_named
+from monai_nas.pipelines.run_folder import environment, fold_cases, plan_for, sound_cases
+from monai_nas.pipelines.supernet_run import build_one_shot, space_of
+from monai_nas.plans.plan import Plan
+from monai_nas.strategies import OneShotConfig, SearchBatch, mean_score, search_engine
+from monai_nas.tasks.task import load_task
+from monai_nas.training.handlers import scalars
+
+FOLD, WIDTH = 0, 8  # kept out, and scored; as in the evidence on grids
+JUDGED, JUDGES = 8, 12  # architectures, and cases of the fold
+JUDGED_SEED = 123  # of those architectures, in all trainings
+AVERAGED = 100  # last steps, whose mean loss is told
+SLOW, SAME = 2e-3, 1.0  # the rates before the change
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a supernet starts."""
+
+    config: OneShotConfig
+    rare_foreground: bool = True  # whether the last bias first guesses background
+    alike: bool = True  # whether the operations of a path begin alike
+
+
+SETTINGS: Mapping[str, Start] = {
+    "as_before": Start(OneShotConfig(rate=SLOW, assistant_rate=SAME), rare_foreground=False, alike=False),
+    "rare_foreground": Start(OneShotConfig(rate=SLOW, assistant_rate=SAME), alike=False),
+    "higher_rate": Start(OneShotConfig(assistant_rate=SAME), alike=False),
+    "slower_assistant": Start(OneShotConfig(), alike=False),
+    "alike": Start(OneShotConfig()),
+    "no_assistant": Start(OneShotConfig(assistant="none")),
+}
+
+Items = Sequence[dict[str, Any]]
+
+
+def teach(
+    items: Items,
+    regions: Items,
+    plan: Plan,
+    start: Start,
+    *,
+    values: OneShotPreset,
+    seed: int,
+    steps: int,
+    compute: Compute,
+    bar: Progress,
+) -> dict[str, Any]:
+    """Train a supernet, and return its loss and the Dice of architectures with its weights.
+
+    Args:
+        items: preprocessed cases that teach.
+        regions: of cases that judge.
+        plan: of the grid.
+        start: what differs.
+        values: everything else.
+        seed: of weights, order, augmentation and draws.
+        steps: all of the training, annealing included.
+        compute: where to run.
+        bar: gets a line.
+    """
+    began = time.monotonic()
+    searcher = build_one_shot(plan, replace(values, supernet=start.config), steps, seed, compute)
+    if not start.rare_foreground:
+        nn.init.zeros_(searcher.supernet.get_parameter("head.conv.bias"))
+    if not start.alike:
+        for module in searcher.supernet.blocks.modules():
+            if isinstance(module, nn.Conv3d):
+                module.reset_parameters()
+    transform = build(values.patches(plan.task, plan))
+    batches = training_batches(
+        items, transform, batch_size=plan.batch_size, seed=seed, start_step=0, num_steps=steps, compute=compute
+    )
+    engine, line = search_engine(searcher), bar.add_task(f"seed {seed}", total=steps)
+    losses: list[float] = []
+
+    def note(engine: Engine) -> None:
+        losses.append(scalars(engine)["loss"])
+        bar.advance(line)
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED, note)
+    engine.run((SearchBatch(step, batch, None) for step, batch in enumerate(batches)), epoch_length=steps)
+    searcher.parts.eval()
+    rng = np.random.default_rng(JUDGED_SEED)
+    judged = [space_of(plan).sample(rng) for _ in range(JUDGED)]
+    dice = [mean_score(regions_dice(searcher.network(one), regions, plan, compute)) for one in judged]
+    return {
+        "seed": seed,
+        "loss": statistics.fmean(losses[-AVERAGED:]),
+        "dice_percent": [100 * one for one in dice],
+        "minutes": (time.monotonic() - began) / 60,
+        "environment": environment(compute),
+    }
+
+
+def summarize(start: Start, trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the means over trainings and architectures, and what they are taken from."""
+    return {
+        "config": asdict(start.config),
+        "rare_foreground": start.rare_foreground,
+        "alike": start.alike,
+        "loss": statistics.fmean(one["loss"] for one in trainings),
+        "dice_percent": statistics.fmean(itertools.chain.from_iterable(one["dice_percent"] for one in trainings)),
+        "dice_percent_by_seed": [statistics.fmean(one["dice_percent"]) for one in trainings],
+        "trainings": list(trainings),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train with every setting and seed that FILE does not hold yet; write it after each training."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds dataset.json")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="0 1 by default")
+    parser.add_argument("--steps", type=int, default=800, help="of each training (%(default)s)")
+    options = parser.parse_args(arguments)
+    with one_line_faults():
+        task, compute, values = load_task(None, options.data), choose_compute(), one_shot_preset_named("cpu")
+        record: dict[str, Any] = read_json(options.out) if options.out.exists() else {}
+        asked = {"task": task.name, "fold": FOLD, "steps": options.steps, "width": WIDTH}
+        for name, value in asked.items():
+            if record and record.get(name) != value:
+                raise UserError(f"{options.out}: of {name} {record.get(name)}, not {value}: choose another --out")
+        record = {**asked, "settings": {}, **record}
+        learn, held, _ = fold_cases(sound_cases(options.data, task), FOLD)
+        plan = replace(values.adapt(plan_for(None, learn, task)), width=WIDTH)
+        items = load_cases(learn, task, plan, progress=True)
+        regions = [foreground_region(item, plan) for item in load_cases(held[:JUDGES], task, plan)]
+        with Progress() as bar:
+            for name, seed in itertools.product(options.settings, options.seeds):
+                trainings = record["settings"].get(name, {}).get("trainings", [])
+                if seed in (one["seed"] for one in trainings):
+                    continue
+                bar.console.print(name, highlight=False)
+                start = SETTINGS[name]
+                shared = {"values": values, "seed": seed, "steps": options.steps, "compute": compute, "bar": bar}
+                trainings = [*trainings, teach(items, regions, plan, start, **shared)]
+                record["settings"][name] = summarize(start, trainings)
+                write_json(options.out, record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Short trainings of a supernet that differ in how they start, and the command that makes them."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.progress import Progress
+
+from monai_nas.benchmarks import supernet_start
+from monai_nas.benchmarks.supernet_start import SETTINGS, Start, main, teach
+from monai_nas.data.loaders import load_cases
+from monai_nas.files import read_json
+from monai_nas.pipelines.judging import foreground_region
+from monai_nas.pipelines.one_shot_preset import one_shot_preset_named
+from monai_nas.pipelines.run_folder import fold_cases, plan_for, sound_cases
+from monai_nas.strategies import OneShotConfig
+from monai_nas.tasks.task import load_task
+
+
+def test_settings_change_one_thing_after_the_other() -> None:
+    facts = [
+        (start.config.rate, start.config.assistant_rate, start.config.assistant, start.rare_foreground, start.alike)
+        for start in SETTINGS.values()
+    ]
+    for one, other in pairwise(facts):
+        assert sum(a != b for a, b in zip(one, other, strict=True)) == 1
+    assert SETTINGS["alike"] == Start(OneShotConfig(), rare_foreground=True, alike=True), "as it is shipped"
+
+
+def test_a_training_starts_as_asked_and_is_judged(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supernet_start, "JUDGED", 2)
+    task, values = load_task(None, phantoms), one_shot_preset_named("cpu")
+    learn, held, _ = fold_cases(sound_cases(phantoms, task), 0)
+    plan = replace(values.adapt(plan_for(None, learn, task)), width=4, batch_size=1, patch_size=(48, 16, 16))
+    compute = supernet_start.choose_compute()
+    items = load_cases(learn, task, plan)
+    regions = [foreground_region(item, plan) for item in load_cases(held[:1], task, plan)]
+    biases: list[Any] = []
+    build = supernet_start.build_one_shot
+
+    def watched(*arguments: Any) -> Any:
+        searcher = build(*arguments)
+        biases.append(searcher.supernet.head.conv.bias)
+        return searcher
+
+    monkeypatch.setattr(supernet_start, "build_one_shot", watched)
+    for rare in (True, False):
+        start = Start(OneShotConfig(warmup_steps=1), rare_foreground=rare, alike=rare)
+        with Progress(disable=True) as bar:
+            found = teach(items, regions, plan, start, values=values, seed=0, steps=2, compute=compute, bar=bar)
+        assert len(found["dice_percent"]) == 2 and all(0 <= dice <= 100 for dice in found["dice_percent"])
+        assert found["loss"] > 0
+    assert biases[0].softmax(0)[0] > 0.9 and biases[1].softmax(0)[0] < 0.4, "trained for two steps since"
+
+
+def test_the_command_writes_each_training_once(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def taught(*arguments: Any, seed: int, **_: Any) -> dict[str, Any]:
+        seeds.append(seed)
+        return {"seed": seed, "loss": 1.0 + seed, "dice_percent": [10.0, 20.0 + 20 * seed]}
+
+    monkeypatch.setattr(supernet_start, "teach", taught)
+    out = tmp_path / "start.json"
+    words = ["--data", str(phantoms), "--out", str(out), "--steps", "2", "--settings", "no_assistant"]
+    main([*words, "--seeds", "0"])
+    main(words)
+    assert seeds == [0, 1]
+    found = read_json(out)["settings"]["no_assistant"]
+    assert found["loss"] == 1.5 and found["dice_percent"] == 20.0 and found["dice_percent_by_seed"] == [15.0, 25.0]
+    with pytest.raises(SystemExit):
+        main([*words[:4], "--steps", "3"])
