@@ -1,4 +1,4 @@
-"""What lets a topology supernet start to learn: short trainings that differ in one thing each, and their Dice.
+"""What lets a topology supernet start to learn: short trainings, each one change further, and their Dice.
 
 `python -m monai_nas.benchmarks.supernet_start --data DIR --out FILE`. Each setting trains the supernet of a narrow grid
 with its MAN for the same steps, one seed after the other; then the same random architectures are judged with the shared
@@ -62,6 +62,15 @@ SETTINGS: Mapping[str, Start] = {
 Items = Sequence[dict[str, Any]]
 
 
+def record_of(start: Start) -> dict[str, Any]:
+    """Return a setting as JSON gives it back."""
+    return asdict(start.config) | {
+        "betas": list(start.config.betas),
+        "rare_foreground": start.rare_foreground,
+        "alike": start.alike,
+    }
+
+
 def teach(
     items: Items,
     regions: Items,
@@ -90,7 +99,8 @@ def teach(
     began = time.monotonic()
     searcher = build_one_shot(plan, replace(values, supernet=start.config), steps, seed, compute)
     if not start.rare_foreground:
-        nn.init.zeros_(searcher.supernet.get_parameter("head.conv.bias"))
+        bound = (plan.width // 2) ** -0.5  # of torch's uniform draw, by the channels that the last convolution reads
+        nn.init.uniform_(searcher.supernet.get_parameter("head.conv.bias"), -bound, bound)
     if not start.alike:
         for module in searcher.supernet.blocks.modules():
             if isinstance(module, nn.Conv3d):
@@ -124,9 +134,7 @@ def teach(
 def summarize(start: Start, trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the means over trainings and architectures, and what they are taken from."""
     return {
-        "config": asdict(start.config),
-        "rare_foreground": start.rare_foreground,
-        "alike": start.alike,
+        "start": record_of(start),
         "loss": statistics.fmean(one["loss"] for one in trainings),
         "dice_percent": statistics.fmean(itertools.chain.from_iterable(one["dice_percent"] for one in trainings)),
         "dice_percent_by_seed": [statistics.fmean(one["dice_percent"]) for one in trainings],
@@ -150,18 +158,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, value in asked.items():
             if record and record.get(name) != value:
                 raise UserError(f"{options.out}: of {name} {record.get(name)}, not {value}: choose another --out")
-        record = {**asked, "settings": {}, **record}
+        record = {**asked, "settings": dict.fromkeys(SETTINGS), **record}  # null is a row of dashes in tables
         learn, held, _ = fold_cases(sound_cases(options.data, task), FOLD)
         plan = replace(values.adapt(plan_for(None, learn, task)), width=WIDTH)
         items = load_cases(learn, task, plan, progress=True)
         regions = [foreground_region(item, plan) for item in load_cases(held[:JUDGES], task, plan)]
         with Progress() as bar:
             for name, seed in itertools.product(options.settings, options.seeds):
-                trainings = record["settings"].get(name, {}).get("trainings", [])
+                start, before = SETTINGS[name], record["settings"].get(name) or {"trainings": []}
+                trainings = before["trainings"]
+                if trainings and before["start"] != record_of(start):
+                    raise UserError(f"{options.out}: {name} was trained with {before['start']}: choose another --out")
                 if seed in (one["seed"] for one in trainings):
                     continue
                 bar.console.print(name, highlight=False)
-                start = SETTINGS[name]
                 shared = {"values": values, "seed": seed, "steps": options.steps, "compute": compute, "bar": bar}
                 trainings = [*trainings, teach(items, regions, plan, start, **shared)]
                 record["settings"][name] = summarize(start, trainings)

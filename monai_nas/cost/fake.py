@@ -34,8 +34,8 @@ class FakeRun:
 class ShapesOnly(FakeTensorMode):
     """Fake tensors, beside real ones that code reads values of: counting ranges, and what is made of real tensors.
 
-    A batch norm that writes into given tensors, as ours does, makes no other; to walk through what torch composes it of
-    takes half of the time of a fake step.
+    A batch norm that writes into given tensors, as ours does, makes no other, so that what torch composes it of need
+    not be walked through: that is much of a fake step.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class ShapesOnly(FakeTensorMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.arange.start:  # MONAI's losses list their axes by one
             return func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.native_batch_norm.out:
+        if func is torch.ops.aten.native_batch_norm.out and isinstance(kwargs["out"], FakeTensor):
             return tuple(kwargs[name] for name in ("out", "save_mean", "save_invstd"))
         if any(_is_real(arg) for arg in args):
             if FakeTensor not in types:

@@ -25,7 +25,7 @@ CostOf = Callable[[Architecture], float]
 class RememberedCosts:
     """Costs that a kill does not lose: those known so far stand in a file, but for the last ones.
 
-    Hundreds are asked for in a draw of candidates, and memory takes about a second each. A draw that is begun again
+    Hundreds are asked for in a draw of candidates, and memory takes a part of a second each. A draw that is begun again
     with the same seed asks for the same ones.
 
     Args:

@@ -79,7 +79,7 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
             fine_tuning_steps=100,
         ),
         "paper": OneShotPreset(
-            supernet=OneShotConfig(law="coin"),
+            supernet=OneShotConfig(law="coin", rate=2e-3),  # the paper names none; the default is for narrow grids
             loss=segmentation_loss,
             patches=rotated_and_flipped_crop,
             adapt=paper_grid_plan,

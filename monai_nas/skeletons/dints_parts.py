@@ -1,4 +1,7 @@
-"""The parts of the grid with norms on its paths: DiNTS (He et al. 2021, arXiv:2103.15954) as MONAI 1.6 builds it."""
+"""The parts of the grid with norms on its paths: DiNTS (He et al. 2021, arXiv:2103.15954) as MONAI 1.6 builds it.
+
+But for the fresh bias of the last convolution, which is that of all grids here (``topology_parts.classifier``).
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial

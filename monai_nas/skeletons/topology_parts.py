@@ -152,16 +152,15 @@ class Lift(nn.Module):
         return self.enlarge(self.conv(leaky_relu(features)))
 
 
-FIRST_FOREGROUND = 0.02  # probability of each class but the background, before anything is learned
+FIRST_FOREGROUND = 0.02  # how probable each class is beside the background, before anything is learned
 
 
 def classifier(in_channels: int, out_channels: int, spatial_dims: int) -> nn.Module:
     """Return the last convolution, 1x1x1, (B, Ci, *S) -> logits (B, Co, *S); its first guess is background, class 0.
 
-    Most voxels are background. A network that must learn so first does it with all its weights, and one whose head has
-    few channels may lose its features over it: of grids of 8 channels most then call everything background for as long
-    as others need to be half trained. So the bias starts at rare foreground (Lin et al. 2017, "Focal Loss for Dense
-    Object Detection", 3.3 and 4.1, there with 0.01).
+    Most voxels are background. A network that has to learn so first does it with all its weights, and heads of few
+    channels were slow to recover (docs/hypersegnas.md). So the bias starts at rare foreground, as in Lin et al. 2017,
+    "Focal Loss for Dense Object Detection", 3.3 and 4.1, there with 0.01.
     """
     conv = convolution(spatial_dims)(in_channels, out_channels, 1)
     bias = torch.full((out_channels,), math.log(FIRST_FOREGROUND))
@@ -202,7 +201,7 @@ class GridHead(nn.Module):
 
 PASSES_VARIANCE = math.sqrt(3.0)  # torch draws weights with a third of what keeps the variance of what they read
 RECTIFIED_STD = math.sqrt(0.5 - 0.5 / math.pi)  # of a standard normal value after a ReLU
-TAPS = {False: (0.0, 1.0, 0.0), True: (0.25, 0.5, 0.25)}  # along an axis, by whether it is strided
+CENTRE, SPREAD = (0.0, 1.0, 0.0), (0.25, 0.5, 0.25)  # of a kernel along an axis that keeps its length, or is strided
 OWN_SHARE = 0.5  # of its fresh weights, that a convolution keeps beside
 
 
@@ -210,28 +209,30 @@ def begin_alike(skip: PathOperation, conv: PathOperation, shape: PathShape) -> N
     """Let a 3x3x3 convolution begin as nearly the function of the skip connection on the same path.
 
     Architectures take turns in a supernet. From fresh weights, the channels of a node would mean something else in
-    each of them, and no step would help the next.
+    each of them. What it brings is measured (docs/hypersegnas.md).
 
     Args:
         skip: its 1x1x1 convolution, where it changes level, is enlarged to pass on the variance of what it reads.
-        conv: gets the same matrix of channels in the middle of its kernel, spread out where it is strided as the skip
-            connection's pooling is, and enlarged by what a ReLU takes; half of its fresh weights stay.
+        conv: gets the same matrix of channels in the middle of its kernel, spread out where it is strided, much as the
+            skip connection's pooling is, and enlarged by what a ReLU takes; half of its fresh weights stay.
         shape: of both.
     """
     with torch.no_grad():
         channels = torch.eye(shape.out_channels)
-        if shape.in_channels != shape.out_channels:
-            name = "conv.weight" if isinstance(skip.transform, PooledConv) else "weight"
-            channels = skip.transform.get_parameter(name).mul_(PASSES_VARIANCE).flatten(1)
+        for weight in skip.parameters():  # one, where the path changes level
+            channels = weight.mul_(PASSES_VARIANCE).flatten(1)
         kernel = torch.ones(())
         for step in shape.down:
-            kernel = kernel[..., None] * torch.tensor(TAPS[step > 1])
+            kernel = kernel[..., None] * torch.tensor(SPREAD if step > 1 else CENTRE)
         begun = torch.einsum("oi,...->oi...", channels, kernel) / RECTIFIED_STD
         conv.transform.get_parameter("weight").mul_(OWN_SHARE).add_(begun)
 
 
 def node_norm_path(shape: PathShape, operations: Sequence[str]) -> dict[str, PathOperation]:
-    """Return the named operations of a path, which :func:`begin_alike`; raises ValueError for an unknown one."""
+    """Return the named operations of a path; raises ValueError for an unknown one.
+
+    A skip connection and a 3x3x3 convolution :func:`begin_alike`; other operations have fresh weights.
+    """
     path = {name: PATH_OPERATIONS[name](shape) for name in operations}
     if "identity" in path and "conv_3x3x3" in path:
         begin_alike(path["identity"], path["conv_3x3x3"], shape)

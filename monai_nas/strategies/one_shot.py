@@ -28,8 +28,8 @@ LAWS: dict[str, Callable[[TopologySpace, np.random.Generator], Architecture]] = 
 class OneShotConfig:
     """Rates and shares of a supernet's training; the defaults are for hours on a processor."""
 
-    rate: float = 5e-3  # of Adam; the paper names no optimiser. Weights that take turns learn slowly at a lower one
-    assistant_rate: float = 0.1  # of the rate, for the MAN: at the whole one its sigmoids saturate within a few steps
+    rate: float = 5e-3  # of Adam; the paper names no optimiser. That of trainings is too low: docs/hypersegnas.md
+    assistant_rate: float = 0.1  # of the rate, for the MAN; at the whole one it is no help: measured there as well
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = 20
     annealing_share: float = 1 / 9  # 20,000 of 180,000 steps (hypersegnas.txt, section 4)
@@ -83,13 +83,9 @@ class OneShot(SearchStrategy):
         self.compute = compute
         self.sample = LAWS[config.law]
         self.parts = nn.ModuleList([supernet] if hypernet is None else [supernet, hypernet])
-        groups = zip(self.parts, (1.0, config.assistant_rate), strict=False)
-        self.optimizer = torch.optim.Adam(
-            [{"params": part.parameters(), "share": share} for part, share in groups],
-            lr=config.rate,
-            betas=config.betas,
-            fused=True,
-        )
+        self.shares = (1.0, config.assistant_rate)[: len(self.parts)]  # of the rate, by part
+        groups = [{"params": part.parameters()} for part in self.parts]
+        self.optimizer = torch.optim.Adam(groups, lr=config.rate, betas=config.betas, fused=True)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
 
     def step(self, batch: SearchBatch) -> dict[str, float]:
@@ -97,8 +93,8 @@ class OneShot(SearchStrategy):
         image, label = self.compute.place_batch(batch.weight_batch)
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, batch.step]))
         architecture = self.sample(self.supernet.space, rng)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * self.rate_at(batch.step)
+        for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
+            group["lr"] = share * self.rate_at(batch.step)
         self.optimizer.zero_grad()
         with self.compute.autocast():
             logits = self.supernet(image, self.selection(architecture, image, self.annealing(batch.step)))

@@ -16,8 +16,11 @@ logger = logging.getLogger(__name__)
 
 FITTED = 96  # architectures whose cost is taken to fit the estimate first: three for each of its terms
 STARTS = 8  # random architectures, of which a walk starts at the one that is nearest to its aim
-WALK_STEPS = 800  # mutations of one walk; from one end of the 12 x 10 grid to the other takes fewer
+WALK_STEPS = 800  # mutations of one walk, at most
 STALE_WALKS = 50  # in a row that found nothing new: the band is exhausted
+TRUSTED_WALKS = (
+    5  # in a row whose ends the estimate may rule out; then one is counted, in case that the estimate is wrong
+)
 
 CostOf = Callable[[Architecture], float]
 
@@ -27,10 +30,10 @@ def sample_within(
 ) -> dict[Architecture, float]:
     """Return distinct architectures, in canonical form, with costs in [budget.low, budget.limit].
 
-    Each comes from a walk of its own that starts at a random architecture and takes those mutations that bring it
-    closer to a cost drawn uniformly from the band. Steps are judged by an estimate (:class:`CostEstimate`), which is
-    exact for parameters and FLOPs, and learns from each cost that is counted; what is returned has been judged by
-    ``cost_of``. Where a walk ends outside of the band by the estimate, nothing is counted.
+    Each comes from a walk of its own (:func:`walk`) towards a cost drawn uniformly from the band. Steps are judged by
+    an estimate (:class:`CostEstimate`), which is exact for parameters and FLOPs and learns from each cost that is
+    counted; what is returned has been judged by ``cost_of``. Where a walk ends outside of the band by the estimate, it
+    is seldom counted.
 
     Args:
         space: to sample from.
@@ -46,15 +49,23 @@ def sample_within(
     reachable = check_reach(space, cost_of, budget, basis)
     estimate = CostEstimate(space, cost_of, rng)
     found: dict[Architecture, float] = {}
-    stale = 0
+    counted: set[Architecture] = set()
+    tolerance = 0.1 * (budget.limit - budget.low)
+    stale = ruled_out = 0
     while len(found) < count and stale < STALE_WALKS:
         aim = float(rng.uniform(budget.low, budget.limit))
-        architecture = walk(space, estimate, aim, tolerance=0.1 * (budget.limit - budget.low), rng=rng)
+        architecture = walk(space, estimate, aim, tolerance=tolerance, rng=rng)
         stale += 1
-        if architecture in found or not budget.contains(estimate(architecture)):
+        if architecture in counted:
+            continue
+        is_near = budget.low - tolerance <= estimate(architecture) <= budget.limit + tolerance
+        if not is_near and ruled_out < TRUSTED_WALKS:
+            ruled_out += 1
             continue
         cost = cost_of(architecture)
         estimate.learn(architecture, cost)
+        counted.add(architecture)
+        ruled_out = 0
         if budget.contains(cost):
             found[architecture] = cost
             stale = 0
@@ -92,7 +103,10 @@ def check_reach(space: TopologySpace, cost_of: CostOf, budget: Budget, basis: st
 def walk(
     space: TopologySpace, cost_of: CostOf, aim: float, *, tolerance: float, rng: np.random.Generator
 ) -> Architecture:
-    """Return where a walk from a random architecture ends: close to ``aim``, or when its steps are up."""
+    """Return where a walk ends: close to ``aim``, or when its steps are up.
+
+    It starts at the nearest of a few random architectures, and takes those mutations that bring it no further away.
+    """
 
     def distance_of(architecture: Architecture) -> float:
         return abs(cost_of(architecture) - aim)

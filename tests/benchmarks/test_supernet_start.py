@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from rich.progress import Progress
+from torch import Tensor
 
 from monai_nas.benchmarks import supernet_start
-from monai_nas.benchmarks.supernet_start import SETTINGS, Start, main, teach
+from monai_nas.benchmarks.supernet_start import SETTINGS, Start, main, record_of, teach
 from monai_nas.data.loaders import load_cases
 from monai_nas.files import read_json
 from monai_nas.pipelines.judging import foreground_region
@@ -19,13 +20,9 @@ from monai_nas.strategies import OneShotConfig
 from monai_nas.tasks.task import load_task
 
 
-def test_settings_change_one_thing_after_the_other() -> None:
-    facts = [
-        (start.config.rate, start.config.assistant_rate, start.config.assistant, start.rare_foreground, start.alike)
-        for start in SETTINGS.values()
-    ]
-    for one, other in pairwise(facts):
-        assert sum(a != b for a, b in zip(one, other, strict=True)) == 1
+def test_each_setting_is_one_change_further() -> None:
+    for one, other in pairwise(map(record_of, SETTINGS.values())):
+        assert sum(one[name] != other[name] for name in one) == 1
     assert SETTINGS["alike"] == Start(OneShotConfig(), rare_foreground=True, alike=True), "as it is shipped"
 
 
@@ -37,12 +34,14 @@ def test_a_training_starts_as_asked_and_is_judged(phantoms: Path, monkeypatch: p
     compute = supernet_start.choose_compute()
     items = load_cases(learn, task, plan)
     regions = [foreground_region(item, plan) for item in load_cases(held[:1], task, plan)]
-    biases: list[Any] = []
+    biases, kernels = list[Tensor](), list[Tensor]()
     build = supernet_start.build_one_shot
 
     def watched(*arguments: Any) -> Any:
         searcher = build(*arguments)
-        biases.append(searcher.supernet.head.conv.bias)
+        state = searcher.supernet.state_dict()
+        biases.append(state["head.conv.bias"])
+        kernels.append(state["blocks.0.nodes.0.paths.0-0.operations.conv_3x3x3.transform.weight"])
         return searcher
 
     monkeypatch.setattr(supernet_start, "build_one_shot", watched)
@@ -52,7 +51,10 @@ def test_a_training_starts_as_asked_and_is_judged(phantoms: Path, monkeypatch: p
             found = teach(items, regions, plan, start, values=values, seed=0, steps=2, compute=compute, bar=bar)
         assert len(found["dice_percent"]) == 2 and all(0 <= dice <= 100 for dice in found["dice_percent"])
         assert found["loss"] > 0
-    assert biases[0].softmax(0)[0] > 0.9 and biases[1].softmax(0)[0] < 0.4, "trained for two steps since"
+    first = [float(bias.softmax(0)[0]) for bias in biases]  # trained for two steps since
+    assert first[0] > 0.9 and first[1] < 0.6
+    middles = [float(kernel.diagonal()[1, 1, 1].mean() / kernel.std()) for kernel in kernels]
+    assert middles[0] > 3 and middles[1] < 2, "a skip connection in the middle, and none"
 
 
 def test_the_command_writes_each_training_once(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,11 @@ def test_the_command_writes_each_training_once(phantoms: Path, tmp_path: Path, m
     main([*words, "--seeds", "0"])
     main(words)
     assert seeds == [0, 1]
+    assert read_json(out)["settings"]["alike"] is None
     found = read_json(out)["settings"]["no_assistant"]
     assert found["loss"] == 1.5 and found["dice_percent"] == 20.0 and found["dice_percent_by_seed"] == [15.0, 25.0]
     with pytest.raises(SystemExit):
         main([*words[:4], "--steps", "3"])
+    monkeypatch.setitem(SETTINGS, "no_assistant", Start(OneShotConfig(assistant="none", rate=1.0)))
+    with pytest.raises(SystemExit):
+        main([*words, "--seeds", "2"])

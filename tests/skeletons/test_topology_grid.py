@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from monai_nas.errors import UserError
 from monai_nas.ops.blocks import PooledConv
 from monai_nas.skeletons import PATH_OPERATIONS, PathShape, TopologyGridSkeleton
+from monai_nas.skeletons.dints_parts import DintsHead
 from monai_nas.skeletons.topology_parts import FIRST_FOREGROUND, GridStem, activated, classifier, node_norm_path
 from monai_nas.spaces.topology import paths
 
@@ -203,8 +204,8 @@ def test_the_first_guess_is_background(dims: int) -> None:
     shares = last(torch.zeros(1, 4, *[2] * dims)).softmax(1)
     foreground = FIRST_FOREGROUND / (1 + 4 * FIRST_FOREGROUND)  # of classes that share what is left with background
     assert shares[:, 1:].flatten().tolist() == pytest.approx([foreground] * (4 * 2**dims))
-    head = build(lambda block, path, shape: fill(block, path, shape)).head
-    assert head.conv.bias.tolist() == last.bias[:2].tolist()
+    heads = [build().head, DintsHead(in_channels=1, out_channels=2, width=4, stride=(1,) * dims, dropout=0.0)]
+    assert all(head.conv.bias.tolist() == last.bias[:2].tolist() for head in heads)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def test_the_assistant_learns_at_a_share_of_the_rate() -> None:
 
 
 def test_the_loss_falls() -> None:
+    """At a rate for 60 steps of a head with two channels."""
     search = build(rate=5e-2)
     fixed = [batch(0).weight_batch] * 60
     search.total_steps = len(fixed)

@@ -7,7 +7,7 @@ from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.spaces import TopologySpace
 from monai_nas.strategies.budget import Budget
-from monai_nas.strategies.within_budget import CostEstimate, reach, sample_within
+from monai_nas.strategies.within_budget import FITTED, CostEstimate, reach, sample_within
 
 SPACE = TopologySpace(num_blocks=4, num_levels=3)
 PRICE = np.array([1.0, 10.0])  # of a skip connection and of a convolution
@@ -101,31 +101,49 @@ def test_the_estimate_of_a_linear_cost_is_exact() -> None:
 
 def test_the_estimate_learns_what_costs_are_around_a_budget() -> None:
     """A cost that bends is nearly linear among networks that cost about the same."""
-    found = list(sample(400.0, count=40))
+    found = list(sample(400.0, count=60))
     estimate, taught = (CostEstimate(SPACE, bent_cost, np.random.default_rng(0)) for _ in range(2))
-    for architecture in found[:30]:
-        for _ in range(10):
-            taught.learn(architecture, bent_cost(architecture))
+    for architecture in found[:50]:
+        taught.learn(architecture, bent_cost(architecture))
     errors = [
-        np.mean([abs(one(architecture) - bent_cost(architecture)) for architecture in found[30:]])
+        np.mean([abs(one(architecture) - bent_cost(architecture)) for architecture in found[50:]])
         for one in (taught, estimate)
     ]
     assert errors[0] < 0.8 * errors[1]
 
 
+GRID = TopologySpace()
+
+
+def steep_cost(architecture: Architecture) -> float:
+    """The cost of a grid as large as the paper's, which a straight line gets wrong at both ends."""
+    return float((GRID.matrix(architecture) * [1.0, 3.0]).sum() ** 1.5)
+
+
+@pytest.mark.parametrize("end", ["least", "greatest"])
+def test_a_narrow_band_at_an_end_of_the_reach_is_found(end: str) -> None:
+    """There the first estimates are so wrong that they rule out each network of the band."""
+    least, greatest = reach(GRID, steep_cost)
+    budget = Budget("train_memory", greatest if end == "greatest" else 30.0**1.5, 0.04)
+    assert budget.low > least
+    estimate = CostEstimate(GRID, steep_cost, np.random.default_rng(0))
+    everywhere = {decision.name: "conv_3x3x3" for decision in GRID.decisions}
+    if end == "greatest":
+        assert estimate(GRID.create(everywhere)) < budget.low - 0.1 * (budget.limit - budget.low)
+    found = sample_within(GRID, steep_cost, budget, count=5, rng=np.random.default_rng(0))
+    assert len(found) == 5 and all(budget.contains(cost) for cost in found.values())
+
+
 def test_near_the_dearest_network_few_costs_are_counted_in_vain() -> None:
     """There most walks once ended short of the band, and each was counted."""
-    space, calls = TopologySpace(), 0
-    prices = np.array([1.0, 3.0])
+    calls: list[Architecture] = []
 
     def cost_of(architecture: Architecture) -> float:
-        nonlocal calls
-        calls += 1
-        return float((space.matrix(architecture) * prices).sum() ** 1.1)
+        calls.append(architecture)
+        return float((GRID.matrix(architecture) * [1.0, 3.0]).sum() ** 1.1)
 
-    limit = reach(space, cost_of)[1]
-    before = calls
+    limit = reach(GRID, cost_of)[1]
+    of_reach = len(calls)  # counted again within
     budget = Budget("train_memory", limit, 0.05)
-    assert len(sample_within(space, cost_of, budget, count=20, rng=np.random.default_rng(0))) == 20
-    of_reach = before  # counted again within
-    assert calls - before - of_reach - 96 <= 30
+    assert len(sample_within(GRID, cost_of, budget, count=20, rng=np.random.default_rng(0))) == 20
+    assert len(calls) - 2 * of_reach - FITTED <= 30
