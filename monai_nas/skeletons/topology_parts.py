@@ -158,9 +158,9 @@ FIRST_FOREGROUND = 0.02  # how probable each class is beside the background, bef
 def classifier(in_channels: int, out_channels: int, spatial_dims: int) -> nn.Module:
     """Return the last convolution, 1x1x1, (B, Ci, *S) -> logits (B, Co, *S); its first guess is background, class 0.
 
-    Most voxels are background. A network that has to learn so first does it with all its weights, and heads of few
-    channels were slow to recover (docs/hypersegnas.md). So the bias starts at rare foreground, as in Lin et al. 2017,
-    "Focal Loss for Dense Object Detection", 3.3 and 4.1, there with 0.01.
+    Most voxels are background. A network that has to learn so first does it with all its weights, which may cost it
+    the features that a head of few channels begins with (decision 0008). So the bias starts at rare foreground, as in
+    Lin et al. 2017, "Focal Loss for Dense Object Detection", 3.3 and 4.1, there with 0.01.
     """
     conv = convolution(spatial_dims)(in_channels, out_channels, 1)
     bias = torch.full((out_channels,), math.log(FIRST_FOREGROUND))
@@ -209,7 +209,7 @@ def begin_alike(skip: PathOperation, conv: PathOperation, shape: PathShape) -> N
     """Let a 3x3x3 convolution begin as nearly the function of the skip connection on the same path.
 
     Architectures take turns in a supernet. From fresh weights, the channels of a node would mean something else in
-    each of them. What it brings is measured (docs/hypersegnas.md).
+    each of them (decision 0008).
 
     Args:
         skip: its 1x1x1 convolution, where it changes level, is enlarged to pass on the variance of what it reads.

@@ -28,8 +28,8 @@ LAWS: dict[str, Callable[[TopologySpace, np.random.Generator], Architecture]] = 
 class OneShotConfig:
     """Rates and shares of a supernet's training; the defaults are for hours on a processor."""
 
-    rate: float = 5e-3  # of Adam; the paper names no optimiser. That of trainings is too low: docs/hypersegnas.md
-    assistant_rate: float = 0.1  # of the rate, for the MAN; at the whole one it is no help: measured there as well
+    rate: float = 5e-3  # of Adam; the paper names no optimiser. Above that of trainings: decision 0008
+    assistant_rate: float = 0.1  # of the rate, for the MAN: decision 0008
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = 20
     annealing_share: float = 1 / 9  # 20,000 of 180,000 steps (hypersegnas.txt, section 4)

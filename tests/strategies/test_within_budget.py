@@ -124,7 +124,7 @@ def steep_cost(architecture: Architecture) -> float:
 def test_a_narrow_band_at_an_end_of_the_reach_is_found(end: str) -> None:
     """There the first estimates are so wrong that they rule out each network of the band."""
     least, greatest = reach(GRID, steep_cost)
-    budget = Budget("train_memory", greatest if end == "greatest" else 30.0**1.5, 0.04)
+    budget = Budget("train_memory", greatest if end == "greatest" else 45.0**1.5, 0.04)
     assert budget.low > least
     estimate = CostEstimate(GRID, steep_cost, np.random.default_rng(0))
     everywhere = {decision.name: "conv_3x3x3" for decision in GRID.decisions}
