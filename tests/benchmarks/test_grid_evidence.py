@@ -27,6 +27,7 @@ from monai_nas.pipelines.budget_costs import cost_of_kind
 from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.skeletons import topology_parts
 from monai_nas.spaces import CellUNetSpace, DintsSpace, TopologySpace, to_dints_code
 from monai_nas.strategies import mean_score
 from monai_nas.tasks.splits import make_folds, training_cases
@@ -89,6 +90,7 @@ def patched() -> Iterator[FakeTrain]:
         for module in (supernet_run, race, runs, budgets):
             patch.setattr(module, "space_of", lambda plan: TopologySpace(num_blocks=3, num_levels=len(plan.strides)))
         patch.setattr(supernet_run, "TIMED_STEPS", 6)
+        patch.setattr(topology_parts, "FIRST_FOREGROUND", 1.0)  # few steps would leave all background, and all scores 0
         patch.setattr(runs, "train", fake)
         yield fake
 
