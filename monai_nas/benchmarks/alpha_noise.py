@@ -11,7 +11,6 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,11 +20,10 @@ from torch import Tensor
 
 from monai_nas.benchmarks.evidence import one_line_faults
 from monai_nas.benchmarks.evidence_searches import compare_searches
+from monai_nas.benchmarks.settings_by_seed import add_options, open_record, work_through
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.data.loaders import load_cases
 from monai_nas.data.transforms import build
-from monai_nas.errors import UserError
-from monai_nas.files import read_json, write_json
 from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import environment, fold_cases, plan_for, sound_cases
 from monai_nas.pipelines.search import Items, sampling_plan, search_batches
@@ -152,34 +150,27 @@ def summarize(config: BilevelConfig, searches: Sequence[Mapping[str, Any]]) -> d
 def main(arguments: Sequence[str] | None = None) -> None:
     """Search with every setting and seed that FILE does not hold yet; write it after each search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds dataset.json")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file")
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="all by default")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="0 1 by default")
+    add_options(parser, SETTINGS)
     parser.add_argument("--epochs", type=int, default=21, help="of sampling (%(default)s: a search of 20 minutes)")
     options = parser.parse_args(arguments)
     with one_line_faults():
         task, compute = load_task(None, options.data), choose_compute()
-        record: dict[str, Any] = read_json(options.out) if options.out.exists() else {}
-        asked = {"task": task.name, "fold": FOLD, "epochs": options.epochs}
-        for name, value in asked.items():
-            if record and record.get(name) != value:
-                raise UserError(f"{options.out}: of {name} {record.get(name)}, not {value}: choose another --out")
-        record = {**asked, "settings": {}, **record}
+        record = open_record(options.out, {"task": task.name, "fold": FOLD, "epochs": options.epochs}, {})
         learn, _, _ = fold_cases(sound_cases(options.data, task), FOLD)
         plan = plan_for(None, learn, task)
         items = load_cases(learn, task, plan, progress=True)
-        with Progress() as bar:
-            for name, seed in itertools.product(options.settings, options.seeds):
-                searches = record["settings"].get(name, {}).get("searches", [])
-                if seed in (one["seed"] for one in searches):
-                    continue
-                bar.console.print(name, highlight=False)
-                config = SETTINGS[name]
-                found = sample(items, plan, config, seed=seed, epochs=options.epochs, compute=compute, bar=bar)
-                searches = [*searches, found]
-                record["settings"][name] = summarize(config, searches)
-                write_json(options.out, record)
+
+        def train(name: str, seed: int, bar: Progress) -> dict[str, Any]:
+            return sample(items, plan, SETTINGS[name], seed=seed, epochs=options.epochs, compute=compute, bar=bar)
+
+        work_through(
+            record,
+            options.out,
+            itertools.product(options.settings, options.seeds),
+            kept="searches",
+            train=train,
+            summarize=lambda name, searches: summarize(SETTINGS[name], searches),
+        )
 
 
 if __name__ == "__main__":

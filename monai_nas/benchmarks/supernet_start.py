@@ -11,7 +11,6 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,18 +19,18 @@ from rich.progress import Progress
 from torch import nn
 
 from monai_nas.benchmarks.evidence import one_line_faults
+from monai_nas.benchmarks.settings_by_seed import add_options, open_record, work_through
 from monai_nas.compute import Compute, choose_compute
-from monai_nas.data.loaders import load_cases, training_batches
-from monai_nas.data.transforms import build
+from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
-from monai_nas.files import read_json, write_json
 from monai_nas.pipelines.judging import foreground_region, regions_dice
 from monai_nas.pipelines.one_shot_preset import OneShotPreset, one_shot_preset_named
 from monai_nas.pipelines.run_folder import environment, fold_cases, plan_for, sound_cases
-from monai_nas.pipelines.supernet_run import build_one_shot, space_of
+from monai_nas.pipelines.supernet_run import build_one_shot, space_of, supernet_engine
 from monai_nas.plans.plan import Plan
-from monai_nas.strategies import OneShotConfig, SearchBatch, mean_score, search_engine
+from monai_nas.strategies import OneShotConfig, mean_score
 from monai_nas.tasks.task import load_task
+from monai_nas.training import Schedule
 from monai_nas.training.handlers import scalars
 
 FOLD, WIDTH = 0, 8  # kept out, and scored; as in the evidence on grids
@@ -97,7 +96,8 @@ def teach(
         bar: gets a line.
     """
     began = time.monotonic()
-    searcher = build_one_shot(plan, replace(values, supernet=start.config), steps, seed, compute)
+    values = replace(values, supernet=start.config)
+    searcher = build_one_shot(plan, values, steps, seed, compute)
     if not start.rare_foreground:
         bound = (plan.width // 2) ** -0.5  # of torch's uniform draw, by the channels that the last convolution reads
         nn.init.uniform_(searcher.supernet.get_parameter("head.conv.bias"), -bound, bound)
@@ -105,11 +105,9 @@ def teach(
         for module in searcher.supernet.blocks.modules():
             if isinstance(module, nn.Conv3d):
                 module.reset_parameters()
-    transform = build(values.patches(plan.task, plan))
-    batches = training_batches(
-        items, transform, batch_size=plan.batch_size, seed=seed, start_step=0, num_steps=steps, compute=compute
-    )
-    engine, line = search_engine(searcher), bar.add_task(f"seed {seed}", total=steps)
+    schedule = Schedule(steps, 1, 0)
+    engine, run = supernet_engine(searcher, items, plan, values, schedule, first=0, seed=seed, compute=compute)
+    line = bar.add_task(f"seed {seed}", total=steps)
     losses: list[float] = []
 
     def note(engine: Engine) -> None:
@@ -117,7 +115,7 @@ def teach(
         bar.advance(line)
 
     engine.add_event_handler(Events.ITERATION_COMPLETED, note)
-    engine.run((SearchBatch(step, batch, None) for step, batch in enumerate(batches)), epoch_length=steps)
+    run()
     searcher.parts.eval()
     rng = np.random.default_rng(JUDGED_SEED)
     judged = [space_of(plan).sample(rng) for _ in range(JUDGED)]
@@ -145,37 +143,30 @@ def summarize(start: Start, trainings: Sequence[Mapping[str, Any]]) -> dict[str,
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train with every setting and seed that FILE does not hold yet; write it after each training."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds dataset.json")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file")
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="all by default")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="0 1 by default")
+    add_options(parser, SETTINGS)
     parser.add_argument("--steps", type=int, default=800, help="of each training (%(default)s)")
     options = parser.parse_args(arguments)
     with one_line_faults():
         task, compute, values = load_task(None, options.data), choose_compute(), one_shot_preset_named("cpu")
-        record: dict[str, Any] = read_json(options.out) if options.out.exists() else {}
         asked = {"task": task.name, "fold": FOLD, "steps": options.steps, "width": WIDTH}
-        for name, value in asked.items():
-            if record and record.get(name) != value:
-                raise UserError(f"{options.out}: of {name} {record.get(name)}, not {value}: choose another --out")
-        record = {**asked, "settings": dict.fromkeys(SETTINGS), **record}  # null is a row of dashes in tables
+        record = open_record(options.out, asked, dict.fromkeys(SETTINGS))  # null is a row of dashes in tables
+        for name in options.settings:
+            before = record["settings"].get(name)
+            if before and before["start"] != record_of(SETTINGS[name]):
+                raise UserError(f"{options.out}: {name} was trained with {before['start']}: choose another --out")
         learn, held, _ = fold_cases(sound_cases(options.data, task), FOLD)
         plan = replace(values.adapt(plan_for(None, learn, task)), width=WIDTH)
         items = load_cases(learn, task, plan, progress=True)
         regions = [foreground_region(item, plan) for item in load_cases(held[:JUDGES], task, plan)]
-        with Progress() as bar:
-            for name, seed in itertools.product(options.settings, options.seeds):
-                start, before = SETTINGS[name], record["settings"].get(name) or {"trainings": []}
-                trainings = before["trainings"]
-                if trainings and before["start"] != record_of(start):
-                    raise UserError(f"{options.out}: {name} was trained with {before['start']}: choose another --out")
-                if seed in (one["seed"] for one in trainings):
-                    continue
-                bar.console.print(name, highlight=False)
-                shared = {"values": values, "seed": seed, "steps": options.steps, "compute": compute, "bar": bar}
-                trainings = [*trainings, teach(items, regions, plan, start, **shared)]
-                record["settings"][name] = summarize(start, trainings)
-                write_json(options.out, record)
+        shared = {"values": values, "steps": options.steps, "compute": compute}
+        work_through(
+            record,
+            options.out,
+            itertools.product(options.settings, options.seeds),
+            kept="trainings",
+            train=lambda name, seed, bar: teach(items, regions, plan, SETTINGS[name], seed=seed, bar=bar, **shared),
+            summarize=lambda name, trainings: summarize(SETTINGS[name], trainings),
+        )
 
 
 if __name__ == "__main__":

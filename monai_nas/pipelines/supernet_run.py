@@ -62,6 +62,43 @@ def build_one_shot(plan: Plan, values: OneShotPreset, total_steps: int, seed: in
     )
 
 
+def supernet_engine(
+    searcher: OneShot,
+    items: Items,
+    plan: Plan,
+    values: OneShotPreset,
+    schedule: Schedule,
+    *,
+    first: int,
+    seed: int,
+    compute: Compute,
+) -> tuple[Engine, Callable[[], object]]:
+    """Return the engine that trains a supernet, and what runs its steps from ``first`` on.
+
+    Args:
+        searcher: supernet and MAN.
+        items: preprocessed cases.
+        plan: of a grid.
+        values: augmentation.
+        schedule: all steps of the run.
+        first: step that comes next.
+        seed: of order and augmentation.
+        compute: where and in which number format.
+    """
+    batches = training_batches(
+        items,
+        build(values.patches(plan.task, plan)),
+        batch_size=plan.batch_size,
+        seed=seed,
+        start_step=first,
+        num_steps=schedule.total_steps,
+        compute=compute,
+    )
+    engine = search_engine(searcher)
+    steps = (SearchBatch(step, batch, None) for step, batch in enumerate(batches, first))
+    return engine, lambda: engine.run(steps, max_epochs=schedule.num_epochs, epoch_length=schedule.epoch_length)
+
+
 def train_supernet(
     run: RunFolder,
     items: Items,
@@ -88,21 +125,9 @@ def train_supernet(
     if (run.path / FILE).exists():
         (run.path / "checkpoint.pt").unlink(missing_ok=True)  # where a kill came between the two
         return
-    transform = build(values.patches(plan.task, plan))
 
     def start(searcher: OneShot, schedule: Schedule, first: int) -> tuple[Engine, Callable[[], object]]:
-        batches = training_batches(
-            items,
-            transform,
-            batch_size=plan.batch_size,
-            seed=seed,
-            start_step=first,
-            num_steps=schedule.total_steps,
-            compute=compute,
-        )
-        engine = search_engine(searcher)
-        steps = (SearchBatch(step, batch, None) for step, batch in enumerate(batches, first))
-        return engine, lambda: engine.run(steps, max_epochs=schedule.num_epochs, epoch_length=schedule.epoch_length)
+        return supernet_engine(searcher, items, plan, values, schedule, first=first, seed=seed, compute=compute)
 
     if not (run.path / "schedule.json").exists():
         epoch_length = math.ceil(len(items) / plan.batch_size)
