@@ -2,11 +2,11 @@
 
 `python -m monai_nas.benchmarks.grid_step --out FILE` on Linux. Both sides have the same blocks, levels, channels and
 patch: MONAI's stem halves the image by default, and so does ours here; its multiplier of channels is width / 64. Each
-training runs in a fresh process. A step is forward, Dice and cross-entropy, backward, Adam with the moments of all
-weights there from the start. Ours is that of :class:`~monai_nas.strategies.OneShot`: each draws an architecture by the
-density law, so its peak is over many architectures. MONAI's is that of its search once it has warmed up: an update of
-the weights with the alphas frozen, then one of the alphas with the weights frozen, on images of their own; the
-regularisers of the alphas are left out.
+training runs in a fresh process. A step is forward, Dice and cross-entropy, backward and update, with the moments of
+all weights there from the start: Adafactor's in ours, Adam's in MONAI's. Ours is that of
+:class:`~monai_nas.strategies.OneShot`: each draws an architecture by the density law, so its peak is over many
+architectures. MONAI's is that of its search once it has warmed up: an update of the weights with the alphas frozen,
+then one of the alphas with the weights frozen, on images of their own; the regularisers of the alphas are left out.
 """
 
 import argparse
@@ -85,7 +85,7 @@ class Training:
 
     @property
     def num_parameters(self) -> int:
-        """Each takes 4 bytes, its moments 8, and its gradient 4 more."""
+        """Each takes 4 bytes; Adam's moments take 8, and a gradient 4 more."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
 

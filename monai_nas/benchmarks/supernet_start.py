@@ -10,10 +10,13 @@ import itertools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from rich.progress import Progress
 from torch import nn
@@ -28,7 +31,7 @@ from monai_nas.pipelines.one_shot_preset import OneShotPreset, one_shot_preset_n
 from monai_nas.pipelines.run_folder import environment, fold_cases, plan_for, sound_cases
 from monai_nas.pipelines.supernet_run import build_one_shot, space_of, supernet_engine
 from monai_nas.plans.plan import Plan
-from monai_nas.strategies import OneShotConfig, mean_score
+from monai_nas.strategies import OneShotConfig, mean_score, one_shot
 from monai_nas.tasks.task import load_task
 from monai_nas.training import Schedule
 from monai_nas.training.handlers import scalars
@@ -37,7 +40,15 @@ FOLD, WIDTH = 0, 8  # kept out, and scored; as in the evidence on grids
 JUDGED, JUDGES = 8, 12  # architectures, and cases of the fold
 JUDGED_SEED = 123  # of those architectures, in all trainings
 AVERAGED = 100  # last steps, whose mean loss is told
-SLOW, SAME = 2e-3, 1.0  # the rates before the change
+SLOW, SAME = 2e-3, 1.0  # rates of the supernet and, as a share of that, of the MAN, before the changes
+FAST = 5e-3
+
+
+class Adam(torch.optim.Adam):
+    """Adam in Adafactor's place: it needs all gradients at once."""
+
+    def update_in_backward(self) -> None:
+        """Leave the gradients to the step."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +58,17 @@ class Start:
     config: OneShotConfig
     rare_foreground: bool = True  # whether the last bias first guesses background
     alike: bool = True  # whether the operations of a path begin alike
+    adafactor: bool = True  # or Adam
 
 
 SETTINGS: Mapping[str, Start] = {
-    "as_before": Start(OneShotConfig(rate=SLOW, assistant_rate=SAME), rare_foreground=False, alike=False),
-    "rare_foreground": Start(OneShotConfig(rate=SLOW, assistant_rate=SAME), alike=False),
-    "higher_rate": Start(OneShotConfig(assistant_rate=SAME), alike=False),
-    "slower_assistant": Start(OneShotConfig(), alike=False),
-    "alike": Start(OneShotConfig()),
+    "as_before": Start(OneShotConfig(rate=SLOW, assistant_rate=SAME), False, False, False),
+    "rare_foreground": Start(OneShotConfig(rate=SLOW, assistant_rate=SAME), True, False, False),
+    "higher_rate": Start(OneShotConfig(rate=FAST, assistant_rate=SAME), True, False, False),
+    "slower_assistant": Start(OneShotConfig(rate=FAST), True, False, False),
+    "alike": Start(OneShotConfig(rate=FAST), True, True, False),
+    "adafactor": Start(OneShotConfig(rate=FAST), True, True, True),
+    "twice_the_rate": Start(OneShotConfig()),
     "no_assistant": Start(OneShotConfig(assistant="none")),
 }
 
@@ -63,11 +77,8 @@ Items = Sequence[dict[str, Any]]
 
 def record_of(start: Start) -> dict[str, Any]:
     """Return a setting as JSON gives it back."""
-    return asdict(start.config) | {
-        "betas": list(start.config.betas),
-        "rare_foreground": start.rare_foreground,
-        "alike": start.alike,
-    }
+    record = asdict(start)
+    return {**record.pop("config"), **record}
 
 
 def teach(
@@ -97,7 +108,8 @@ def teach(
     """
     began = time.monotonic()
     values = replace(values, supernet=start.config)
-    searcher = build_one_shot(plan, values, steps, seed, compute)
+    with nullcontext() if start.adafactor else patch.object(one_shot, "Adafactor", Adam):
+        searcher = build_one_shot(plan, values, steps, seed, compute)
     if not start.rare_foreground:
         bound = (plan.width // 2) ** -0.5  # of torch's uniform draw, by the channels that the last convolution reads
         nn.init.uniform_(searcher.supernet.get_parameter("head.conv.bias"), -bound, bound)

@@ -184,7 +184,7 @@ class BudgetSearch:
         remove_unfinished(run.path)
         dims = len(self.plan.patch_size)
         network = self.searcher.supernet.extract(trial.architecture)
-        config = TrainerConfig(rate=self.values.supernet.rate / 2)
+        config = TrainerConfig(rate=self.values.fine_tuning_rate)
         learners = Learners(self.compute.place(network, dims), config, self.compute)
         if (run.path / "model.pt").exists():
             load_weights(learners.network, run.path / "model.pt")

@@ -32,6 +32,7 @@ class OneShotPreset:
     num_judging_parts: int  # of the cases that candidates are judged by; after each part the hopeless are dropped
     num_finalists: int  # the best of those, fine-tuned
     fine_tuning_steps: int
+    fine_tuning_rate: float  # of Adam, as in trainings
 
 
 def grid_plan(plan: Plan) -> Plan:
@@ -77,6 +78,7 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
             num_judging_parts=3,
             num_finalists=5,
             fine_tuning_steps=100,
+            fine_tuning_rate=2.5e-3,
         ),
         "paper": OneShotPreset(
             supernet=OneShotConfig(law="coin", rate=2e-3),  # the paper names none; the default is for narrow grids
@@ -89,6 +91,7 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
             num_judging_parts=1,  # the paper judges all candidates on all cases
             num_finalists=10,
             fine_tuning_steps=5000,
+            fine_tuning_rate=1e-3,  # the paper names none
         ),
     }
 )

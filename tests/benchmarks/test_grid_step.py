@@ -1,5 +1,6 @@
 """The comparison with MONAI's DiNTS search: both sides' grids, their steps, the figures and the limits."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,20 @@ def test_formats_are_those_that_the_names_say(trainings: dict[str, Training]) ->
 def test_a_step_computes_gradients_and_changes_nothing(trainings: dict[str, Training], name: str) -> None:
     training = trainings[name]
     before = {key: value.clone() for key, value in training.network.state_dict().items()}
-    touched = []
+    touched, reached = [], set[str]()
+
+    def note(gradient: torch.Tensor, key: str) -> None:
+        if gradient.any():
+            reached.add(key)
+
+    weights = dict(training.network.named_parameters())  # MONAI's were frozen by the last step of another test
+    hooks = [weight.requires_grad_().register_hook(partial(note, key=key)) for key, weight in weights.items()]
     for step in (0, 1, 2, 0):
         training.step(step)
-        gradients = {key: weight.grad for key, weight in training.network.named_parameters()}
-        touched.append({key for key, gradient in gradients.items() if gradient is not None and gradient.any()})
+        touched.append(reached.copy())
+        reached.clear()
+    for hook in hooks:
+        hook.remove()
     assert all(torch.equal(value, before[key]) for key, value in training.network.state_dict().items())
     assert touched[0] == touched[3]
     trained = {key for key, _ in training.network.named_parameters()}

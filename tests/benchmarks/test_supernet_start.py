@@ -23,7 +23,7 @@ from monai_nas.tasks.task import load_task
 def test_each_setting_is_one_change_further() -> None:
     for one, other in pairwise(map(record_of, SETTINGS.values())):
         assert sum(one[name] != other[name] for name in one) == 1
-    assert SETTINGS["alike"] == Start(OneShotConfig(), rare_foreground=True, alike=True), "as it is shipped"
+    assert SETTINGS["twice_the_rate"] == Start(OneShotConfig()), "as it is shipped"
 
 
 def test_a_training_starts_as_asked_and_is_judged(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,11 +34,12 @@ def test_a_training_starts_as_asked_and_is_judged(phantoms: Path, monkeypatch: p
     compute = supernet_start.choose_compute()
     items = load_cases(learn, task, plan)
     regions = [foreground_region(item, plan) for item in load_cases(held[:1], task, plan)]
-    biases, kernels = list[Tensor](), list[Tensor]()
+    biases, kernels, optimizers = list[Tensor](), list[Tensor](), list[str]()
     build = supernet_start.build_one_shot
 
     def watched(*arguments: Any) -> Any:
         searcher = build(*arguments)
+        optimizers.append(type(searcher.optimizer).__name__)
         state = searcher.supernet.state_dict()
         biases.append(state["head.conv.bias"])
         kernels.append(state["blocks.0.nodes.0.paths.0-0.operations.conv_3x3x3.transform.weight"])
@@ -46,11 +47,12 @@ def test_a_training_starts_as_asked_and_is_judged(phantoms: Path, monkeypatch: p
 
     monkeypatch.setattr(supernet_start, "build_one_shot", watched)
     for rare in (True, False):
-        start = Start(OneShotConfig(warmup_steps=1), rare_foreground=rare, alike=rare)
+        start = Start(OneShotConfig(warmup_steps=1), rare_foreground=rare, alike=rare, adafactor=rare)
         with Progress(disable=True) as bar:
             found = teach(items, regions, plan, start, values=values, seed=0, steps=2, compute=compute, bar=bar)
         assert len(found["dice_percent"]) == 2 and all(0 <= dice <= 100 for dice in found["dice_percent"])
         assert found["loss"] > 0
+    assert optimizers == ["Adafactor", "Adam"]
     first = [float(bias.softmax(0)[0]) for bias in biases]  # trained for two steps since
     assert first[0] > 0.9 and first[1] < 0.6
     middles = [float(kernel.diagonal()[1, 1, 1].mean() / kernel.std()) for kernel in kernels]

@@ -1,5 +1,6 @@
 """One-shot training of a tiny topology supernet with a MAN."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,21 +25,21 @@ def batch(step: int) -> SearchBatch:
     return SearchBatch(step, {"image": image, "label": (image > 1).to(torch.uint8)}, None)
 
 
-def build(assistant: Assistant = "annealed", seed: int = 0, **values: Any) -> OneShot:
+def build(assistant: Assistant = "annealed", seed: int = 0, compute: Compute = COMPUTE, **values: Any) -> OneShot:
     torch.manual_seed(seed)
     supernet = TopologySupernet(SPACE, in_channels=1, out_channels=2, width=4, strides=[[1, 1, 1], [2, 2, 2]])
     hypernet = None
     if assistant != "none":
         hypernet = MetaAssistantNetwork(SPACE, in_channels=1, width=4, sees_architecture=assistant != "image_only")
-        COMPUTE.place(hypernet)
+        compute.place(hypernet)
     return OneShot(
-        COMPUTE.place(supernet),
+        compute.place(supernet),
         hypernet,
         loss=segmentation_loss(),
         config=OneShotConfig(warmup_steps=1, annealing_share=0.5, assistant=assistant, **values),
         total_steps=STEPS,
         seed=seed,
-        compute=COMPUTE,
+        compute=compute,
     )
 
 
@@ -80,6 +81,27 @@ def test_the_assistant_learns_at_a_share_of_the_rate() -> None:
     still.step(batch(0))
     assert all(map(torch.equal, before, still.parts[1].parameters()))
     assert len(build("none").optimizer.param_groups) == 1
+
+
+def test_weights_move_within_the_backward_pass() -> None:
+    search = build()
+    before = weights(search)
+    search.scaler.step = lambda optimizer: None  # type: ignore[method-assign]
+    search.step(batch(0))
+    assert not torch.equal(before, weights(search))
+    assert all(weight.grad is None for weight in search.parts.parameters())
+
+
+def test_scaled_gradients_that_are_infinite_move_nothing() -> None:
+    """In float16 the first scale may be too large: such a step is left out, and the next has a smaller one."""
+    search = build(compute=replace(COMPUTE, dtype=torch.float16))
+    search.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_interval=1)
+    before = weights(search)
+    search.step(batch(0))
+    assert torch.equal(before, weights(search)) and search.scaler.get_scale() == 2.0**119
+    search.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    search.step(batch(0))
+    assert not torch.equal(before, weights(search)) and weights(search).isfinite().all()
 
 
 def test_the_loss_falls() -> None:
