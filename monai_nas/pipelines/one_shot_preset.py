@@ -32,7 +32,7 @@ class OneShotPreset:
     num_judging_parts: int  # of the cases that candidates are judged by; after each part the hopeless are dropped
     num_finalists: int  # the best of those, fine-tuned
     fine_tuning_steps: int
-    fine_tuning_rate: float  # of Adam, as in trainings
+    fine_tuning_rate: float  # of Adam
 
 
 def grid_plan(plan: Plan) -> Plan:
@@ -81,7 +81,7 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
             fine_tuning_rate=2.5e-3,
         ),
         "paper": OneShotPreset(
-            supernet=OneShotConfig(law="coin", rate=2e-3),  # the paper names none; the default is for narrow grids
+            supernet=OneShotConfig(law="coin", rate=2e-3),  # the paper names none, and this one is not tried
             loss=segmentation_loss,
             patches=rotated_and_flipped_crop,
             adapt=paper_grid_plan,

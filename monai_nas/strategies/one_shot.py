@@ -1,5 +1,6 @@
 """Train a topology supernet on sampled architectures, assisted by a HyperNet that is annealed away (HyperSegNAS)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -85,7 +86,7 @@ class OneShot(SearchStrategy):
         self.shares = (1.0, config.assistant_rate)[: len(self.parts)]  # of the rate, by part
         groups = [{"params": part.parameters()} for part in self.parts]
         self.optimizer = Adafactor(groups, lr=config.rate)
-        if not compute.needs_loss_scaling:  # scaled gradients are looked through together, as some may be infinite
+        if not compute.needs_loss_scaling:  # scaled gradients have to be there together, as some may be infinite
             self.optimizer.update_in_backward()
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.needs_loss_scaling)
 
@@ -96,14 +97,14 @@ class OneShot(SearchStrategy):
         architecture = self.sample(self.supernet.space, rng)
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             group["lr"] = share * self.rate_at(batch.step)
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad()  # of a step that was left out
         with self.compute.autocast():
             logits = self.supernet(image, self.selection(architecture, image, self.annealing(batch.step)))
         loss = self.loss(logits.float(), label)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {"loss": finite_loss(float(loss.detach()))}
+        return {"loss": finite_loss(float(loss.detach()) if self.optimizer.is_finite else math.nan)}
 
     def selection(self, architecture: Architecture, image: Tensor, annealing: float) -> Selection:
         """Return what the supernet runs: the architecture, with channel weights as long as there is a MAN.

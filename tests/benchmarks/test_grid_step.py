@@ -15,6 +15,7 @@ from monai_nas.benchmarks.fresh_process import in_fresh_process
 from monai_nas.benchmarks.grid_step import COMPARISONS, TRAININGS, Comparison, Setting, Training, compare, main
 from monai_nas.benchmarks.speed.training_step import loss_of_monai
 from monai_nas.files import read_json
+from monai_nas.strategies.adafactor import Adafactor
 
 TINY = Setting(blocks=2, levels=2, width=4, patch=(24, 32, 24), batch=1, steps=1, seed=0, device="cpu")
 
@@ -123,13 +124,26 @@ def test_parameters_are_counted_as_trained(trainings: dict[str, Training]) -> No
     assert counts["monai"] == everything
 
 
-def test_moments_of_all_weights_are_there_before_the_first_step() -> None:
+@pytest.mark.parametrize(
+    ("build", "moment"),
+    [(torch.optim.Adam, "exp_avg_sq"), (partial(torch.optim.SGD, momentum=0.9), "momentum_buffer")],
+)
+def test_moments_of_all_weights_are_there_before_the_first_step(build: Any, moment: str) -> None:
     weights = [nn.Parameter(torch.ones(size)) for size in (2, 3)]
-    optimizer = torch.optim.Adam(weights, lr=0.1)
+    optimizer = build(weights, lr=0.1)
     module.fill_moments(optimizer)
     for weight in weights:
         assert weight.grad is None and torch.equal(weight, torch.ones_like(weight))
-        assert torch.equal(optimizer.state[weight]["exp_avg_sq"], torch.zeros_like(weight))
+        assert torch.equal(optimizer.state[weight][moment], torch.zeros_like(weight))
+
+
+def test_moments_of_adafactor_are_there_before_the_first_step() -> None:
+    kernel = nn.Parameter(torch.ones(4, 2, 3, 3, 3))
+    optimizer = Adafactor([kernel], lr=0.1)
+    optimizer.update_in_backward()
+    module.fill_moments(optimizer)
+    assert kernel.grad is None and torch.equal(kernel, torch.ones_like(kernel))
+    assert optimizer.state[kernel]["columns"].numel() == 2 * 27
 
 
 def figures(seconds: float, size: float) -> dict[str, Any]:
@@ -195,5 +209,6 @@ def test_a_training_is_measured_in_a_process_of_its_own() -> None:
     for measured in (ours, theirs):
         assert len(measured["seconds"]) == 2
         assert min(measured["seconds"]) <= measured["median_seconds"] <= max(measured["seconds"])
-        assert measured["taken_bytes"] > measured["live_bytes"] > 12 * measured["num_parameters"]
+    assert ours["taken_bytes"] > ours["live_bytes"] > 4 * ours["num_parameters"]
+    assert theirs["taken_bytes"] > theirs["live_bytes"] > 12 * theirs["num_parameters"], "weights, momentum, gradients"
     assert theirs["live_bytes"] > 2 * ours["live_bytes"]

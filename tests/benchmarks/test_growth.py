@@ -213,7 +213,7 @@ def test_the_plan_needs_all_that_it_is_made_of() -> None:
     plan = plan_for_more(series)
     assert plan is not None
     assert plan["search"]["drawing_seconds"] == pytest.approx(30 + 0.5 * PRESET.num_candidates)
-    assert plan["supernet"]["gradient_mib"] == 2.0 and plan["supernet"]["checkpoint_mib"] == 12.0
+    assert plan["supernet"]["gradient_mib"] == 2.0 and plan["supernet"]["checkpoint_mib"] == 4.0
     assert {name: values["processes"] for name, values in plan["machines"].items()} == {
         "one": 1,
         "two": 2,

@@ -47,6 +47,7 @@ def test_values_of_the_paper() -> None:
         5000,
     )
     assert round(180_000 * PAPER.supernet.annealing_share) == 20_000 and PAPER.supernet.law == "coin"
+    assert (PAPER.supernet.rate, PAPER.fine_tuning_rate) == (2e-3, 1e-3), "ours, as the paper names none"
     assert PAPER.adapt is paper_grid_plan and PAPER.patches is rotated_and_flipped_crop
 
 

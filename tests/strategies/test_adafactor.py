@@ -1,5 +1,8 @@
 """Adafactor: steps in closed form and against torch's, and what it keeps."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -56,6 +59,18 @@ def test_it_keeps_rows_and_columns_alone() -> None:
     assert optimizer.state[bias]["moment"].shape == bias.shape
 
 
+def test_the_layout_of_a_kernel_changes_nothing() -> None:
+    found = gradients((4, 3, 3, 3, 3))
+    plain = nn.Parameter(torch.zeros(4, 3, 3, 3, 3))
+    last = nn.Parameter(torch.zeros(4, 3, 3, 3, 3).to(memory_format=torch.channels_last_3d))
+    moved = follow(plain, Adafactor([plain], lr=0.1), found)
+    optimizer = Adafactor([last], lr=0.1)
+    for gradient in found:
+        last.grad = gradient.to(memory_format=torch.channels_last_3d)
+        optimizer.step()
+    assert torch.allclose(moved, last, atol=1e-6) and last.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 def test_the_scale_of_gradients_changes_nothing() -> None:
     one, other = (nn.Parameter(torch.zeros(6, 5)) for _ in range(2))
     found = gradients((6, 5))
@@ -92,6 +107,38 @@ def test_updates_in_backward_are_the_same_and_leave_no_gradients() -> None:
         assert all(weight.grad is None for weight in within.parameters())
         other.step()  # nothing is left to do
     assert all(map(torch.equal, after.parameters(), within.parameters()))
+
+
+def test_gradients_are_dropped_one_by_one_and_nothing_is_kept_alive() -> None:
+    network = nn.Sequential(*(nn.Linear(3, 3) for _ in range(3)))
+    weights = list(network.parameters())
+    optimizer = Adafactor(weights, lr=0.1)
+    optimizer.update_in_backward()
+    there: list[int] = []
+
+    def count(_: Tensor) -> None:
+        there.append(sum(weight.grad is not None for weight in weights))
+
+    hooks = [weight.register_post_accumulate_grad_hook(count) for weight in weights]
+    network(torch.ones(2, 3)).sum().backward()
+    assert there == [0] * 6
+    for hook in hooks:
+        hook.remove()
+    kept = [weakref.ref(optimizer), *map(weakref.ref, weights)]
+    weights.clear()
+    del network, optimizer
+    gc.collect()
+    assert not any(one() is not None for one in kept)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_gradients_that_are_no_numbers_are_remembered(wrong: float) -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    optimizer = Adafactor([weight], lr=0.1)
+    follow(weight, optimizer, [torch.ones(2, 2)])
+    assert optimizer.is_finite
+    follow(weight, optimizer, [torch.tensor([[1.0, wrong], [1.0, 1.0]]), torch.ones(2, 2)])
+    assert not optimizer.is_finite
 
 
 def test_rows_and_columns_without_gradients_are_no_trouble() -> None:

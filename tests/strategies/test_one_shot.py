@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_nas.compute import Compute
+from monai_nas.errors import UserError
 from monai_nas.losses import segmentation_loss
 from monai_nas.spaces import TopologySpace
 from monai_nas.strategies import OneShot, OneShotConfig, SearchBatch
@@ -102,6 +103,14 @@ def test_scaled_gradients_that_are_infinite_move_nothing() -> None:
     search.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     search.step(batch(0))
     assert not torch.equal(before, weights(search)) and weights(search).isfinite().all()
+
+
+def test_a_gradient_that_is_no_number_ends_the_training() -> None:
+    """The weights are lost by then, though the loss of this step is one."""
+    search = build("none")
+    search.supernet.get_parameter("head.conv.bias").register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(UserError, match="the loss is nan"):
+        search.step(batch(0))
 
 
 def test_the_loss_falls() -> None:
