@@ -43,7 +43,7 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class GridSettings:
-    """What all results depend on; OUT/settings.json keeps it."""
+    """What can be asked for; OUT/settings.json keeps it, and what else all results depend on."""
 
     width: int = 8  # channels of the finest level
     supernet_minutes: float = 20.0  # of the training of each supernet
@@ -85,12 +85,20 @@ class GridStudy:
         file = out / "settings.json"
         if file.exists():
             before = read_json(file)
-            for name, value in asdict(settings).items():
+            for name, value in self._dependencies().items():
                 if before.get(name) != value:
                     raise UserError(
-                        f"{file}: results with --{name.replace('_', '-')} {before.get(name)}, now {value}: ask for the "
-                        "same, or choose another --out and --runs"
+                        f"{file}: results with {name} {before.get(name)}, now {value}: ask for the same, or choose "
+                        "another --out and --runs"
                     )
+
+    def _dependencies(self) -> Record:
+        """Return the settings, and the preset's values for what is trained from the supernet on."""
+        return {
+            **asdict(self.settings),
+            "supernet": asdict(self.values.supernet),
+            "fine_tuning": [self.values.fine_tuning_steps, self.values.fine_tuning_rate],
+        }
 
     def file(self, name: str) -> Path:
         """Return the result file of a unit; where it exists, the unit is done."""
@@ -108,7 +116,7 @@ class GridStudy:
     def write_result(self, name: str, record: Mapping[str, Any], minutes: float) -> None:
         """Write what a unit gave, the minutes of its last start, and where it ran; the settings come with the first."""
         if not (self.out / "settings.json").exists():
-            write_json(self.out / "settings.json", asdict(self.settings))
+            write_json(self.out / "settings.json", self._dependencies())
         where = environment(self.compute) | {"threads": torch.get_num_threads()}
         facts = {"task": self.task.name, "fold": FOLD, **record, "minutes_of_last_start": minutes, "environment": where}
         write_json(self.file(name), facts)

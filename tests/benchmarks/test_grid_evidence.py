@@ -340,7 +340,7 @@ def test_other_settings_are_refused(finished: Finished, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as leaving:
         main([*finished.arguments, "--width", "8"])
     assert leaving.value.code == 2
-    assert "settings.json: results with --width 4, now 8: ask for the same" in capsys.readouterr().err
+    assert "settings.json: results with width 4, now 8: ask for the same" in capsys.readouterr().err
 
 
 def test_without_a_code_the_published_part_is_left_out(
