@@ -23,6 +23,7 @@ class OneShotPreset:
     """The values of one name."""
 
     supernet: OneShotConfig
+    recompute: bool  # the supernet's blocks, in the backward pass: less memory, more time
     loss: Callable[[], nn.Module]
     patches: Callable[[SegTask, Plan], Sequence[dict[str, Any]]]  # transforms from a preprocessed case to a patch
     adapt: Callable[[Plan], Plan]  # from the plan of the rules to that of a grid; a plan given by hand is kept
@@ -69,6 +70,7 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
     {
         "cpu": OneShotPreset(
             supernet=OneShotConfig(),
+            recompute=False,
             loss=segmentation_loss,
             patches=augmentation,
             adapt=grid_plan,
@@ -82,6 +84,7 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
         ),
         "paper": OneShotPreset(
             supernet=OneShotConfig(law="coin", rate=2e-3),  # the paper names none, and this one is not tried
+            recompute=True,  # eight patches of 96x96x96
             loss=segmentation_loss,
             patches=rotated_and_flipped_crop,
             adapt=paper_grid_plan,

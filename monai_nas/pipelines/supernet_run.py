@@ -39,7 +39,7 @@ def build_one_shot(plan: Plan, values: OneShotPreset, total_steps: int, seed: in
     space, dims = space_of(plan), len(plan.patch_size)
     arguments = network_arguments(plan)
     del arguments["dropout"]
-    supernet = TopologySupernet(space, **arguments)
+    supernet = TopologySupernet(space, **arguments, recompute=values.recompute)
     hypernet = None
     if values.supernet.assistant != "none":
         hypernet = MetaAssistantNetwork(

@@ -147,6 +147,7 @@ class TopologyGridSkeleton(nn.Module):
         dropout: probability of zeroing a channel in front of the last convolution.
         parts: what the grid is built of beside the paths. By default nodes carry the norms, as said above; the other
             setting, with norms on the paths, is that of :mod:`~monai_nas.skeletons.dints_parts`.
+        make_block: makes a block of its nodes, by level.
 
     Raises:
         ValueError: when ``width`` is odd, there is not one stride per level, or a stride has not one number per axis.
@@ -165,6 +166,7 @@ class TopologyGridSkeleton(nn.Module):
         spatial_dims: int,
         dropout: float,
         parts: GridParts = NODE_NORM,
+        make_block: Callable[[nn.ModuleDict], GridBlock] = GridBlock,
     ) -> None:
         super().__init__()
         check_strides(strides, spatial_dims)
@@ -196,7 +198,7 @@ class TopologyGridSkeleton(nn.Module):
                     readers[source].append(index)
             filled = [level for level in range(self.num_levels) if len(incoming[level])]
             nodes = {str(level): GridNode(incoming[level], channels[level], parts.norm) for level in filled}
-            self.blocks.append(GridBlock(nn.ModuleDict(nodes)))
+            self.blocks.append(make_block(nn.ModuleDict(nodes)))
         self.stems = nn.ModuleDict()
         for level in range(self.num_levels):
             if readers[level]:

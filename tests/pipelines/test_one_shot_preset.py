@@ -48,6 +48,7 @@ def test_values_of_the_paper() -> None:
     )
     assert round(180_000 * PAPER.supernet.annealing_share) == 20_000 and PAPER.supernet.law == "coin"
     assert (PAPER.supernet.rate, PAPER.fine_tuning_rate) == (2e-3, 1e-3), "ours, as the paper names none"
+    assert PAPER.recompute and not ONE_SHOT_PRESETS["cpu"].recompute
     assert PAPER.adapt is paper_grid_plan and PAPER.patches is rotated_and_flipped_crop
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from monai_nas.architecture import Architecture
+from monai_nas.cost import LiveBytes
 from monai_nas.errors import UserError
 from monai_nas.skeletons.topology_grid import GridNode
 from monai_nas.skeletons.topology_parts import PathOperation
@@ -22,12 +23,15 @@ ANISOTROPIC = [[1, 1, 1], [2, 2, 1], [2, 2, 2]]
 PLANE = [[2, 2], [2, 1], [1, 2]]
 
 
-def build(strides: list[list[int]] | None = None, space: TopologySpace = SPACE) -> TopologySupernet:
+def build(
+    strides: list[list[int]] | None = None, space: TopologySpace = SPACE, recompute: bool = False
+) -> TopologySupernet:
     """Return a supernet whose norms do something: those that do nothing would hide a mix-up."""
     torch.manual_seed(0)
     strides = strides or PLANE
+    dims = len(strides[0])
     supernet = TopologySupernet(
-        space, in_channels=2, out_channels=3, width=4, strides=strides, spatial_dims=len(strides[0])
+        space, in_channels=2, out_channels=3, width=4, strides=strides, spatial_dims=dims, recompute=recompute
     )
     with torch.no_grad():
         for parameter in supernet.parameters():
@@ -184,6 +188,24 @@ def test_only_the_selected_architecture_is_computed_and_held(seed: int) -> None:
     assert held(lambda: supernet(image(), selection)) == held(lambda: network(image()))
     assert ran == [name for name, module in network.named_modules() if isinstance(module, PathOperation)]
     assert len(ran) == SPACE.alive(architecture) < len(SPACE.decisions)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_computed_once_more_is_the_same_and_holds_less(dtype: torch.dtype) -> None:
+    gradients, peaks = [], []
+    for recompute in (False, True):
+        supernet = build(ANISOTROPIC, recompute=recompute)
+        selection = supernet.one_hot(sample(0)) | {"channel_weights": random_weights(supernet).requires_grad_()}
+        patch = torch.randn(2, 2, 48, 48, 16, generator=torch.Generator().manual_seed(1))
+        with LiveBytes("cpu") as live:
+            with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+                logits = supernet(patch, selection)
+            logits.float().square().mean().backward()
+        reached = [selection["channel_weights"], *supernet.parameters()]
+        gradients.append([tensor.grad for tensor in reached if tensor.grad is not None])
+        peaks.append(live.peak)
+    assert len(gradients[0]) > 20 and all(map(torch.equal, *gradients))
+    assert peaks[1] < 0.8 * peaks[0]
 
 
 def test_every_parameter_is_a_weight() -> None:

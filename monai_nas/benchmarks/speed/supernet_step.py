@@ -17,7 +17,7 @@ from monai_nas.strategies import Bilevel, BilevelConfig, SearchBatch
 from monai_nas.supernets import CellUNetSupernet
 
 GRID = {  # of TRAININGS: the contender's name, and what it is
-    "ours": (OURS, "sampled supernet, 2 candidates, a draw each step"),
+    "ours_kept": (OURS, "sampled supernet, 2 candidates, a draw each step"),
     "monai_two": ("monai_two", "MONAI's TopologySearch, the same 2 candidates, float32"),
     "monai": ("monai", "MONAI's TopologySearch as it ships, float32"),
 }
