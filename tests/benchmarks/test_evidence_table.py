@@ -107,17 +107,19 @@ def test_results_are_found_by_method_and_pair(tmp_path: Path) -> None:
 def test_the_page_shows_what_there_is(methods: tuple[str, ...], tmp_path: Path) -> None:
     one = result([(0.5, 0.25)])
     results = {method: {"fold0_seed0": one} if method in methods else {} for method in METHODS}
-    write_json(tmp_path / "results" / "scnas" / "summary.json", summarize(results, DIFFERENCES))
+    for folder in ("scnas", "scnas_60"):
+        write_json(tmp_path / "results" / folder / "summary.json", summarize(results, DIFFERENCES))
     write_json(tmp_path / "results" / "scnas" / "fold0_seed0" / "scnas.json", one)
     moved = {method: {"fold0_seed0": one} if method in methods else {} for method in transfer.METHODS}
     summaries = dict.fromkeys(transfer.OTHER, summarize(moved, transfer.DIFFERENCES))
     write_json(tmp_path / "results" / "transfer" / "summary.json", summaries)
     blocks = [block["body"] for block in BLOCK.finditer(fill_tables(PAGE.read_text(), tmp_path))]
-    scores, cost, differences, search, *_, transferred, _ = (block.splitlines()[2:] for block in blocks)
+    scores, cost, differences, hour, less, search, *_, transferred, _ = (block.splitlines()[2:] for block in blocks)
     assert len(scores) == len(cost) == len(METHODS) and len(differences) == len(DIFFERENCES)
     assert scores[0] == "| scnas | 1 | 37.5 | - | 37.5 | - | 50 | 25 | 50 | 25 |"
     assert cost[0] == "| scnas | 21 | 21 | 11 | 11 | 12 | 3 | 3 | 4 | 90 | 1 | 2 |"
     assert search[0] == "| Dice before the last phase | 0.1 |"
+    assert hour[0] == "| scnas | 1 | 37.5 | 37.5 | 21 | 11 | 12 | 3 | 90 |" and len(hour) == 2 and len(less) == 1
     shown = [row.split("|")[1].strip() for row in scores if "| - | - | - |" not in row]
     assert shown == list(methods)
     first, second = DIFFERENCES[0]
