@@ -39,7 +39,7 @@ class Adafactor(torch.optim.Optimizer):
     def update_in_backward(self) -> None:
         """From now on move each weight as soon as its gradient is complete: never do all gradients live. Call it once.
 
-        Others may hold the weights: they do not keep the optimiser, as the weights it knows would keep each other.
+        The hooks do not keep the optimiser alive: it holds the weights that hold them, and such a ring is never freed.
         """
         owner = weakref.ref(self)
 
