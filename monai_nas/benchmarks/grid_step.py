@@ -4,10 +4,10 @@
 patch: MONAI's stem halves the image by default, and so does ours here; its multiplier of channels is width / 64. Each
 training runs in a fresh process. A step is forward, Dice and cross-entropy, backward and update, with the moments of
 all weights there from the start, each side by its own optimiser: Adafactor, whose moments are rows and columns, and SGD
-with momentum, as in MONAI's tutorial of the search. Ours is that of
-:class:`~monai_nas.strategies.OneShot`: each draws an architecture by the density law, so its peak is over many
-architectures. MONAI's is that of its search once it has warmed up: an update of the weights with the alphas frozen,
-then one of the alphas with the weights frozen, on images of their own; the regularisers of the alphas are left out.
+with momentum, as in MONAI's tutorial of the search. Ours is that of :class:`~monai_nas.strategies.OneShot`: each draws
+an architecture by the density law, so its peak is over many architectures. MONAI's is that of its search once it has
+warmed up: an update of the weights with the alphas frozen, then one of the alphas with the weights frozen, on images of
+their own; the regularisers of the alphas are left out.
 """
 
 import argparse

@@ -50,14 +50,13 @@ class Adam(torch.optim.Adam):
     is_finite = True
 
     def update_in_backward(self) -> None:
-        """Leave the gradients to the step, which clips all together."""
+        """Leave the gradients to the step, and clip all together before it."""
+        weights = [weight for group in self.param_groups for weight in group["params"]]
 
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Clip the gradients, move the weights, and drop the gradients."""
-        weights = itertools.chain.from_iterable(group["params"] for group in self.param_groups)
-        nn.utils.clip_grad_norm_(weights, TrainerConfig.max_gradient_norm)
-        super().step()
-        self.zero_grad()
+        def clip(*_: object) -> None:
+            nn.utils.clip_grad_norm_(weights, TrainerConfig.max_gradient_norm)
+
+        self.register_step_pre_hook(clip)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Adafactor(torch.optim.Optimizer):
         self._largest: Tensor | None = None
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # torch's also calls closures
         """Move the weights that have gradients, and drop those."""
         for group in self.param_groups:
             for weight in group["params"]:
