@@ -48,6 +48,24 @@ class SoftDiceLoss(nn.Module):
         return loss
 
 
+class SoftLabelLoss(nn.Module):
+    """Dice plus cross-entropy, as :func:`segmentation_loss`, but against probabilities instead of labels.
+
+    Cross-entropy -sum_k t_k log p_k, mean over the voxels; and of each foreground class 1 - (P + T - D) / (P + T), with
+    P and T the sums of p and t over the voxels of the batch, and D that of |p - t|: Dice where t is 0 or 1, and unlike
+    it least where p = t (Wang et al. 2023, "Dice Semimetric Losses", MICCAI, the loss DML1).
+    """
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of logits (B, K, *S), K >= 2, in 32 bits or more, and probabilities (B, K, *S)."""
+        log_probability = F.log_softmax(logits, dim=1)
+        cross_entropy = -(target * log_probability).sum(1).mean()
+        over = (0, *range(2, logits.dim()))
+        probability, target = log_probability.exp()[:, 1:], target[:, 1:]
+        size = (probability + target).sum(over) + SMOOTHING
+        return cross_entropy + ((probability - target).abs().sum(over) / size).mean()
+
+
 class SoftDice(Function):
     """Soft Dice, with or without cross-entropy, of one softmax; the probabilities and the labels are kept.
 

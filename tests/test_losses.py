@@ -7,7 +7,7 @@ import torch
 from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 
-from monai_nas.losses import multi_class_dice_loss, segmentation_loss
+from monai_nas.losses import SoftLabelLoss, multi_class_dice_loss, segmentation_loss
 
 SIZES = {2: (9, 8), 3: (6, 5, 7)}
 OURS_AND_MONAI = [
@@ -114,3 +114,34 @@ def test_multi_class_dice_is_its_formula() -> None:
     both = (probability * truth).sum(dim=(0, 2, 3, 4))
     dice = 2 * both / (probability + truth).sum(dim=(0, 2, 3, 4))
     assert float(multi_class_dice_loss()(logits, label)) == pytest.approx(1 - float(dice.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("num_classes", [2, 3, 14])
+def test_probabilities_of_0_and_1_are_labels(num_classes: int, dims: int) -> None:
+    logits, label = drawn(num_classes, dims)
+    target = nn.functional.one_hot(label[:, 0], num_classes).movedim(-1, 1).float()
+    value, gradient = value_and_gradient(SoftLabelLoss(), logits, target)
+    wanted, wanted_gradient = value_and_gradient(segmentation_loss(), logits, label)
+    torch.testing.assert_close(value, wanted, rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(gradient, wanted_gradient, rtol=1e-4, atol=1e-5 * float(wanted_gradient.abs().max()))
+
+
+def test_probabilities_are_what_a_network_is_led_to() -> None:
+    """Dice against probabilities would lead to 0 and 1 instead."""
+    logits = drawn(3, 3, torch.float64)[0].detach()
+    target = logits.softmax(dim=1)
+    ours, dice = SoftLabelLoss(), DiceCELoss(include_background=False, softmax=True, batch=True)
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e-3, 1e-1, 1.0):
+        away = logits + size * torch.randn(logits.shape, generator=generator, dtype=torch.float64)
+        assert ours(away, target) > ours(logits, target)
+    for sharper in (1.01, 1.1):
+        assert ours(sharper * logits, target) > ours(logits, target)
+        assert dice(sharper * logits, target) < dice(logits, target)
+
+
+def test_the_loss_of_probabilities_has_the_gradients_of_finite_differences() -> None:
+    logits, _ = drawn(3, 2, torch.float64)
+    target = drawn(3, 2, torch.float64)[0].detach().flip(0).softmax(dim=1)
+    assert torch.autograd.gradcheck(lambda values: SoftLabelLoss()(values, target), logits)

@@ -32,6 +32,15 @@ def train(
     init: Annotated[
         Path | None, typer.Option("--init", help="Weights to start from, such as a search's model.pt.")
     ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--teacher",
+            help="Finished RUN of a better network, whose probabilities are learnt instead of the labels; of several "
+            "their mean.",
+            show_default=False,
+        ),
+    ] = None,
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Keep this fold for validation.")] = None,
     minutes: Minutes = None,
     epochs: Epochs = None,
@@ -68,5 +77,6 @@ def train(
         epochs=epochs,
         compute=compute_of(float32, device),
         preset=preset,
+        teachers=teacher or (),
     )
     typer.echo(f"{out}: architecture.json, network.json, plan.json, model.pt, history.csv")

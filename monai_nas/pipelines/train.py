@@ -18,10 +18,12 @@ from monai_nas.data.loaders import load_cases, training_batches
 from monai_nas.data.transforms import build
 from monai_nas.files import file_sha256, load_weights, save_tensors
 from monai_nas.inference.predictor import sliding_window
+from monai_nas.losses import SoftLabelLoss
 from monai_nas.networks import build_network
 from monai_nas.pipelines.epochs import run_epochs
 from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
+from monai_nas.pipelines.teacher import load_teacher
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks.task import SegTask
 from monai_nas.training import (
@@ -53,6 +55,7 @@ def train(
     epochs: int | None,
     compute: Compute,
     preset: str = "cpu",
+    teachers: Sequence[Path] = (),
 ) -> None:
     """Train the network of an architecture; continue where ``out`` holds an unfinished run of the same kind.
 
@@ -69,10 +72,12 @@ def train(
         epochs: length in passes over the cases.
         compute: where and in which number format.
         preset: name of the values that are not asked for here.
+        teachers: finished RUN folders, whose mean probabilities are learnt instead of the labels; see
+            :func:`~monai_nas.pipelines.teacher.load_teacher`.
 
     Raises:
-        UserError: for unsound data, a folder of another run, weights of another network, an unknown preset, or a loss
-            that is not finite.
+        UserError: for unsound data, a folder of another run, weights of another network, teachers of other images, an
+            unknown preset, or a loss that is not finite.
     """
     values = preset_named(preset)
     if minutes is None and epochs is None:
@@ -90,6 +95,8 @@ def train(
         return Learners(compute.place(network, len(plan.patch_size)), values.training, compute)
 
     init_sha256 = None if init is None else file_sha256(init)
+    teacher = load_teacher(teachers, plan, compute) if teachers else None
+    taught_by = [file_sha256(path / "model.pt") for path in teachers] or None
     fresh()  # an architecture or weights that do not fit show here, before anything is written
     run.open(
         {
@@ -97,6 +104,7 @@ def train(
             "preset": preset,
             "architecture": architecture.to_record(),
             "init": init_sha256,
+            "teachers": taught_by,
             "seed": seed,
             "minutes": minutes,
             "epochs": epochs,
@@ -120,11 +128,12 @@ def train(
             items,
             transform,
             plan=plan,
-            loss=values.loss(),
+            loss=values.loss() if teacher is None else SoftLabelLoss(),
             config=values.training,
             schedule=schedule,
             seed=seed,
             compute=compute,
+            teacher=teacher,
         )
         return trainer, trainer.run
 
@@ -150,6 +159,7 @@ def train(
         "preset": preset,
         "task": task.name,
         "init": init_sha256,
+        "teachers": taught_by,
         "seed": seed,
         "minutes": minutes,
         "epochs": schedule.num_epochs,
@@ -181,6 +191,7 @@ def trainer_from(
     schedule: Schedule,
     seed: int,
     compute: Compute,
+    teacher: nn.Module | None = None,
 ) -> SupervisedTrainer:
     """Return the trainer of the steps that are left after the first ``step`` ones, with its batches.
 
@@ -190,11 +201,12 @@ def trainer_from(
         items: preprocessed cases.
         transform: of a case into a patch.
         plan: gives the batch size.
-        loss: logits and labels -> scalar.
+        loss: logits and labels, or the teacher's probabilities -> scalar.
         config: rates.
         schedule: of the whole run.
         seed: of order and augmentation.
         compute: number format.
+        teacher: of :func:`~monai_nas.training.make_trainer`.
     """
     batches = training_batches(
         items,
@@ -213,4 +225,5 @@ def trainer_from(
         num_epochs=schedule.num_epochs,
         epoch_length=schedule.epoch_length,
         compute=compute,
+        teacher=teacher,
     )

@@ -76,17 +76,21 @@ def make_trainer(
     num_epochs: int,
     epoch_length: int,
     compute: Compute,
+    teacher: nn.Module | None = None,
 ) -> SupervisedTrainer:
     """Return a trainer whose ``output["loss"]`` is a float and whose whole state is in ``learners``.
 
     Args:
         learners: what changes; the network on its device, in its layout.
         batches: of the steps still to be run.
-        loss: logits (B, K, *S) float32, labels (B, 1, *S) -> scalar.
+        loss: logits (B, K, *S) float32, labels (B, 1, *S) -> scalar; with a teacher, its probabilities (B, K, *S).
         config: rates.
         num_epochs: of the whole run.
         epoch_length: steps an epoch.
         compute: number format.
+        teacher: trained network, placed like the other, that says what is in an image instead of the label (Hinton et
+            al. 2015, "Distilling the Knowledge in a Neural Network"). It sees the same augmented patches, as in Beyer
+            et al. 2022, "Knowledge distillation: A good teacher is patient and consistent", CVPR, section 3.
     """
     total_steps = num_epochs * epoch_length
     network, optimizer, scaler = learners.network, learners.optimizer, learners.scaler
@@ -100,7 +104,7 @@ def make_trainer(
         optimizer.zero_grad()
         with compute.autocast():
             logits = network(image)
-        value = loss(logits.float(), label)
+        value = loss(logits.float(), label if teacher is None else _probabilities(teacher, image, compute))
         scaler.scale(value).backward()
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
@@ -119,3 +123,9 @@ def make_trainer(
         iteration_update=update,
         decollate=False,
     )
+
+
+def _probabilities(teacher: nn.Module, image: Tensor, compute: Compute) -> Tensor:
+    with torch.no_grad(), compute.autocast():
+        logits: Tensor = teacher(image)
+    return logits.float().softmax(dim=1)

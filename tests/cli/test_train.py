@@ -20,7 +20,9 @@ def test_a_name_reaches_the_training(
     monkeypatch.setattr("monai_nas.pipelines.train.train", lambda *places, **values: seen.append(values))
     arguments = ["--data", str(phantoms), "--architecture", name, "--out", str(tmp_path / "run")]
     assert runner.invoke(app, ["train", *arguments]).exit_code == 0
-    assert seen[0]["architecture"] == Architecture.create(name, {}, {})
+    assert seen[0]["architecture"] == Architecture.create(name, {}, {}) and seen[0]["teachers"] == ()
+    assert runner.invoke(app, ["train", *arguments, "--teacher", "runs/a", "--teacher", "runs/b"]).exit_code == 0
+    assert [str(run) for run in seen[1]["teachers"]] == ["runs/a", "runs/b"]
 
 
 def test_a_wrong_name_is_one_line_with_the_right_ones(phantoms: Path, tmp_path: Path) -> None:

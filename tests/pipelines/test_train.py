@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute, choose_compute
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
+from monai_nas.pipelines.teacher import load_teacher
 from monai_nas.pipelines.train import train
 from monai_nas.plans.fingerprint import measure_fingerprint
 from monai_nas.plans.plan import Plan, make_plan
@@ -192,3 +194,43 @@ def test_unlabelled_scans_and_names_of_labels_do_not_matter(
 def test_the_architecture_is_written_down(finished: Path) -> None:
     record = read_json(finished / "network.json")["architecture"]
     assert Architecture.load(finished / "architecture.json") == Architecture.from_record(record)
+
+
+def test_a_teacher_is_learnt_from_and_written_down(
+    finished: Path, phantoms: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesson: dict[str, Any] = {"architecture": Architecture.create("res_unet", {}, {}), "teachers": [finished]}
+    run_training(phantoms, tmp_path / "taught", plan, **lesson)
+    expected = hashlib.sha256((finished / "model.pt").read_bytes()).hexdigest()
+    assert read_json(tmp_path / "taught" / "run.json")["teachers"] == [expected]
+    assert read_json(finished / "run.json")["teachers"] is None
+    run_training(phantoms, tmp_path / "untaught", plan, architecture=lesson["architecture"])
+    assert read_csv(tmp_path / "taught")["loss"] != read_csv(tmp_path / "untaught")["loss"]
+
+    monkeypatch.setenv("MONAI_NAS_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setattr("monai_nas.training.handlers.write_history", die_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(phantoms, tmp_path / "cut", plan, **lesson)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"settings\.json: this run was started with teachers"):
+        run_training(phantoms, tmp_path / "cut", plan, **lesson | {"teachers": ()})
+    run_training(phantoms, tmp_path / "cut", plan, **lesson)
+    assert (tmp_path / "cut" / "model.pt").read_bytes() == (tmp_path / "taught" / "model.pt").read_bytes()
+
+
+def test_several_teachers_are_one_ensemble(finished: Path, phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    run_training(phantoms, tmp_path / "other", plan, seed=4, architecture=Architecture.create("dynunet", {}, {}))
+    runs, image = [finished, tmp_path / "other"], torch.randn(1, 1, 12, 12, 12)
+    alone = [load_teacher([run], plan, COMPUTE)(image).softmax(1) for run in runs]
+    together = load_teacher(runs, plan, COMPUTE)
+    torch.testing.assert_close(together(image).softmax(1), (alone[0] + alone[1]) / 2)
+    assert not together.training and not any(weights.requires_grad for weights in together.parameters())
+
+
+def test_a_teacher_of_other_images_is_refused(finished: Path, phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    wider = dataclasses.replace(plan, spacing_mm=(2.0, 1.0, 1.0))
+    with pytest.raises(UserError, match=r"--teacher .*: its plan's spacing_mm is .*\(2\.0, 1\.0, 1\.0\).*--plan"):
+        run_training(phantoms, tmp_path / "run", wider, teachers=[finished])
+    with pytest.raises(UserError, match=r"network\.json: no such file: finish the run"):
+        run_training(phantoms, tmp_path / "run", plan, teachers=[tmp_path / "nowhere"])
+    assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
-from monai_nas.losses import segmentation_loss
+from monai_nas.losses import SoftLabelLoss, segmentation_loss
 from monai_nas.training import Learners, TrainerConfig, make_trainer, mean_dice
 from monai_nas.training.trainer import rate_at
 
@@ -137,3 +137,38 @@ def test_mean_dice_of_known_predictions() -> None:
     items = [{"image": perfect, "label": label}, {"image": wrong, "label": label}]
     score = mean_dice(nn.Identity(), items, num_classes=3, inferer=SimpleInferer(), compute=COMPUTE)
     assert score == pytest.approx((1 + 1 + 1 + 0) / 4)
+
+
+def test_a_teacher_speaks_instead_of_the_labels() -> None:
+    teacher, learnt = network().requires_grad_(False), []
+    with torch.no_grad():
+        for weights in teacher.parameters():
+            weights.mul_(3.0)
+    before = [weights.clone() for weights in teacher.parameters()]
+    batches = [batch(step) for step in range(40)]
+    for labels in (0, 1):
+        model, losses = network(), []
+        for one in batches:
+            one["label"] = torch.full_like(one["label"], labels)
+        config = TrainerConfig(rate=0.05, warmup_steps=2)
+        trainer = make_trainer(
+            Learners(model, config, COMPUTE),
+            batches,
+            loss=SoftLabelLoss(),
+            config=config,
+            num_epochs=1,
+            epoch_length=len(batches),
+            compute=COMPUTE,
+            teacher=teacher,
+        )
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED,
+            lambda engine, losses=losses: losses.append(engine.state.output["loss"]),
+        )
+        trainer.run()
+        learnt.append((losses, model(batches[0]["image"]).softmax(1)))
+    assert learnt[0][0] == learnt[1][0]
+    assert all(torch.equal(now, then) for now, then in zip(teacher.parameters(), before, strict=True))
+    wanted = teacher(batches[0]["image"]).softmax(1)
+    apart, at_first = (learnt[0][1] - wanted).abs().mean(), (network()(batches[0]["image"]).softmax(1) - wanted).abs()
+    assert apart < 0.2 * at_first.mean()
