@@ -195,6 +195,8 @@ def _provenance(run: FinishedRun) -> str:
     lines = [f"- fold kept out: {kept_out}"]
     if run.facts.get("init"):
         lines.append(f"- training began with the weights of SHA-256 {run.facts['init']}")
+    if run.facts.get("teachers"):
+        lines.append(f"- learnt the mean probabilities of the weights of SHA-256 {_join(run.facts['teachers'])}")
     facts = {**run.facts, **run.facts.get("environment", {})}
     lines += [f"- {key}: {_flat(facts[key])}" for key in ("strategy", "commit", "versions") if key in facts]
     return "\n".join(lines)

@@ -12,20 +12,27 @@ from monai_nas.networks import EnsembleNetwork
 from monai_nas.plans.plan import Plan
 
 
-def load_teacher(runs: Sequence[Path], plan: Plan, compute: Compute) -> nn.Module:
+def load_teacher(runs: Sequence[Path], plan: Plan, fold: int | None, compute: Compute) -> nn.Module:
     """Return the networks of finished runs as one, whose softmax is the mean of theirs; it learns nothing.
 
     Args:
         runs: RUN folders of searches, trainings or cross-validations.
         plan: of the network that is to learn, whose patches the teacher must be able to read.
+        fold: that is kept out of the training: of the teacher's, too, or its cases would be learnt all the same.
         compute: where.
 
     Raises:
-        UserError: when a run is not finished or damaged, or its network takes other images or gives other classes.
+        UserError: when a run is not finished or damaged, has learnt from the fold, or its network takes other images or
+            gives other classes.
     """
     members = []
     for run in runs:
         finished = load_run(run)
+        if fold is not None and finished.facts.get("fold") != fold:
+            raise UserError(
+                f"--teacher {run}: it has learnt from cases of fold {fold}, which this run keeps out to be scored on: "
+                f"train it with --fold {fold}, or this run without"
+            )
         _check_images(run, finished.plan, plan)
         member = build_from(finished.network_def, run / "network.json")
         assert finished.weights is not None, "a RUN folder has weights"

@@ -95,7 +95,7 @@ def train(
         return Learners(compute.place(network, len(plan.patch_size)), values.training, compute)
 
     init_sha256 = None if init is None else file_sha256(init)
-    teacher = load_teacher(teachers, plan, compute) if teachers else None
+    teacher = load_teacher(teachers, plan, fold, compute) if teachers else None
     taught_by = [file_sha256(path / "model.pt") for path in teachers] or None
     fresh()  # an architecture or weights that do not fit show here, before anything is written
     run.open(

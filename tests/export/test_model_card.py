@@ -45,6 +45,8 @@ def test_weights_that_a_training_began_with_are_named(finished_run: Path) -> Non
     assert "began with" not in model_card(run, "name")
     begun = dataclasses.replace(run, facts={**run.facts, "init": "9742c7bb"})
     assert "- training began with the weights of SHA-256 9742c7bb\n" in model_card(begun, "name")
+    taught = dataclasses.replace(begun, facts={**begun.facts, "teachers": ["588d41be", "0aa3"]})
+    assert "\n- learnt the mean probabilities of the weights of SHA-256 588d41be, 0aa3\n" in model_card(taught, "name")
 
 
 def test_parameters_are_counted(finished_run: Path) -> None:

@@ -221,8 +221,8 @@ def test_a_teacher_is_learnt_from_and_written_down(
 def test_several_teachers_are_one_ensemble(finished: Path, phantoms: Path, plan: Plan, tmp_path: Path) -> None:
     run_training(phantoms, tmp_path / "other", plan, seed=4, architecture=Architecture.create("dynunet", {}, {}))
     runs, image = [finished, tmp_path / "other"], torch.randn(1, 1, 12, 12, 12)
-    alone = [load_teacher([run], plan, COMPUTE)(image).softmax(1) for run in runs]
-    together = load_teacher(runs, plan, COMPUTE)
+    alone = [load_teacher([run], plan, 0, COMPUTE)(image).softmax(1) for run in runs]
+    together = load_teacher(runs, plan, None, COMPUTE)
     torch.testing.assert_close(together(image).softmax(1), (alone[0] + alone[1]) / 2)
     assert not together.training and not any(weights.requires_grad for weights in together.parameters())
 
@@ -233,4 +233,6 @@ def test_a_teacher_of_other_images_is_refused(finished: Path, phantoms: Path, pl
         run_training(phantoms, tmp_path / "run", wider, teachers=[finished])
     with pytest.raises(UserError, match=r"network\.json: no such file: finish the run"):
         run_training(phantoms, tmp_path / "run", plan, teachers=[tmp_path / "nowhere"])
+    with pytest.raises(UserError, match=r"--teacher .*: it has learnt from cases of fold 1, .*train it with --fold 1"):
+        run_training(phantoms, tmp_path / "run", plan, fold=1, teachers=[finished])
     assert not (tmp_path / "run").exists()
