@@ -49,6 +49,8 @@ def check_fold(bundle: Path, fold: int) -> None:
         UserError: when another fold, or none, was kept out of its training.
     """
     kept_out = read_json(bundle / "configs" / "search.json").get("fold")
+    if kept_out is None:
+        raise UserError(f"{bundle}: no fold was kept out of its training: train it with --fold {fold}")
     if kept_out != fold:
         raise UserError(
             f"{bundle}: fold {kept_out} was kept out of its training, not {fold}: train it with --fold {fold}"
@@ -124,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fold", type=int, default=0, help="that none of them has seen (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args(arguments)
+    if len(dict(options.bundles)) < len(options.bundles):
+        parser.error("a NAME is given twice: give each bundle its own")
     with one_line_faults():
         write_json(options.out, compare(dict(options.bundles), options.data, options.fold))
 
@@ -138,7 +142,8 @@ def compare(bundles: Mapping[str, Path], data: Path, fold: int) -> dict[str, Any
         check_fold(bundle, fold)
     task = load_task(None, data)
     learn, held, _ = fold_cases(training_cases(data), fold)
-    parts = {LEARNT: learn[:: max(1, len(learn) // len(held))][: len(held)], KEPT_OUT: held}
+    evenly = [learn[index * len(learn) // len(held)] for index in range(len(held))]
+    parts = {LEARNT: evenly, KEPT_OUT: held}
     tables = {
         name: {part: scores_of(bundle, cases, task) for part, cases in parts.items()}
         for name, bundle in bundles.items()

@@ -36,8 +36,8 @@ def train(
         list[Path] | None,
         typer.Option(
             "--teacher",
-            help="Finished RUN of a better network, whose probabilities are learnt instead of the labels; of several "
-            "their mean.",
+            help="Finished RUN of a better network, whose probabilities are learnt instead of the labels, by Dice and "
+            "cross-entropy; of several their mean.",
             show_default=False,
         ),
     ] = None,

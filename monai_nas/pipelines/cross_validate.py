@@ -98,7 +98,14 @@ def cross_validate(
             fold=number,
             task=task,
             cases=tuple(case for case in cases if case.name in names),
-            settings={**settings, "verb": "train", "init": None, "fold": number, "seed": SEEDS_APART * seed + number},
+            settings={
+                **settings,
+                "verb": "train",
+                "init": None,
+                "teachers": None,
+                "fold": number,
+                "seed": SEEDS_APART * seed + number,
+            },
             plan=plan,
             folds={**folds, "kept_out": number},
         )

@@ -72,12 +72,12 @@ def train(
         epochs: length in passes over the cases.
         compute: where and in which number format.
         preset: name of the values that are not asked for here.
-        teachers: finished RUN folders, whose mean probabilities are learnt instead of the labels; see
-            :func:`~monai_nas.pipelines.teacher.load_teacher`.
+        teachers: finished RUN folders, whose mean probabilities are learnt instead of the labels, whatever the preset's
+            loss, by :class:`~monai_nas.losses.SoftLabelLoss`.
 
     Raises:
-        UserError: for unsound data, a folder of another run, weights of another network, teachers of other images, an
-            unknown preset, or a loss that is not finite.
+        UserError: for unsound data, a folder of another run, weights of another network, a teacher that
+            :func:`~monai_nas.pipelines.teacher.load_teacher` refuses, an unknown preset, or a loss that is not finite.
     """
     values = preset_named(preset)
     if minutes is None and epochs is None:
@@ -95,7 +95,7 @@ def train(
         return Learners(compute.place(network, len(plan.patch_size)), values.training, compute)
 
     init_sha256 = None if init is None else file_sha256(init)
-    teacher = load_teacher(teachers, plan, fold, compute) if teachers else None
+    teacher = load_teacher(teachers, plan, held, compute) if teachers else None
     taught_by = [file_sha256(path / "model.pt") for path in teachers] or None
     fresh()  # an architecture or weights that do not fit show here, before anything is written
     run.open(

@@ -88,9 +88,10 @@ def make_trainer(
         num_epochs: of the whole run.
         epoch_length: steps an epoch.
         compute: number format.
-        teacher: trained network, placed like the other, that says what is in an image instead of the label (Hinton et
-            al. 2015, "Distilling the Knowledge in a Neural Network"). It sees the same augmented patches, as in Beyer
-            et al. 2022, "Knowledge distillation: A good teacher is patient and consistent", CVPR, section 3.
+        teacher: trained network, placed like the other, in evaluation mode, that says what is in an image instead of
+            the label (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network"). It sees the same augmented
+            patches, as in Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent", CVPR,
+            section 3.
     """
     total_steps = num_epochs * epoch_length
     network, optimizer, scaler = learners.network, learners.optimizer, learners.scaler
@@ -102,9 +103,11 @@ def make_trainer(
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(engine.state.iteration - 1, total_steps, config)
         optimizer.zero_grad()
+        # the teacher first: its feature maps are gone when those of the network, which its gradients need, are made
+        target = label if teacher is None else _probabilities(teacher, image, compute)
         with compute.autocast():
             logits = network(image)
-        value = loss(logits.float(), label if teacher is None else _probabilities(teacher, image, compute))
+        value = loss(logits.float(), target)
         scaler.scale(value).backward()
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)

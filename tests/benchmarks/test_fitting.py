@@ -50,14 +50,16 @@ def test_bundles_are_scored_on_both_parts(phantoms: Path, finished_run: Path, tm
 
 
 def test_a_bundle_that_knows_the_fold_is_refused(
-    phantoms: Path, finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle, out = tmp_path / "bundle", tmp_path / "fitting.json"
-    write_json(bundle / "configs" / "search.json", {"fold": None})
-    with pytest.raises(SystemExit) as left:
-        fitting.main(["--data", str(phantoms), "--fold", "1", "--out", str(out), f"a={bundle}"])
-    assert left.value.code == 2 and not out.exists()
-    assert "fold None was kept out of its training, not 1: train it with --fold 1" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        fitting.main(["--data", str(phantoms), "--out", str(out), str(bundle)])
-    assert "is no NAME=BUNDLE, such as" in capsys.readouterr().err
+    for fold, fault in ((None, "no fold was kept out of its"), (0, "fold 0 was kept out of its training, not 1")):
+        write_json(bundle / "configs" / "search.json", {"fold": fold})
+        with pytest.raises(SystemExit) as left:
+            fitting.main(["--data", str(phantoms), "--fold", "1", "--out", str(out), f"a={bundle}"])
+        error = capsys.readouterr().err
+        assert left.value.code == 2 and not out.exists() and fault in error and "with --fold 1" in error
+    for wrong, fault in (([str(bundle)], "is no NAME=BUNDLE, such as"), ([f"a={bundle}"] * 2, "is given twice")):
+        with pytest.raises(SystemExit):
+            fitting.main(["--data", str(phantoms), "--out", str(out), *wrong])
+        assert fault in capsys.readouterr().err

@@ -282,6 +282,16 @@ def test_a_copied_fold_of_another_cross_validation_is_refused_at_once(
     assert stages.trained == [1]
 
 
+def test_a_fold_that_had_a_teacher_is_refused_at_once(
+    phantoms: Path, plan: Plan, stages: Stages, tmp_path: Path
+) -> None:
+    validate(phantoms, tmp_path / "run", plan, fold=1)
+    file = tmp_path / "run" / "fold_1" / "settings.json"
+    write_json(file, read_json(file) | {"teachers": ["588d41be"]})
+    with pytest.raises(UserError, match=r"fold_1/settings\.json: was made with teachers \['588d41be'\], now None"):
+        validate(phantoms, tmp_path / "run", plan, fold=0)
+
+
 def test_nothing_is_written_where_nothing_can_be_trained(
     phantoms: Path, plan: Plan, stages: Stages, tmp_path: Path
 ) -> None:

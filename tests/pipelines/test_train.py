@@ -17,7 +17,7 @@ from monai_nas.files import read_json, write_json
 from monai_nas.pipelines.teacher import load_teacher
 from monai_nas.pipelines.train import train
 from monai_nas.plans.fingerprint import measure_fingerprint
-from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.plans.plan import IntensityRule, Plan, make_plan
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.tasks.splits import training_cases
 from monai_nas.tasks.task import load_task
@@ -221,18 +221,52 @@ def test_a_teacher_is_learnt_from_and_written_down(
 def test_several_teachers_are_one_ensemble(finished: Path, phantoms: Path, plan: Plan, tmp_path: Path) -> None:
     run_training(phantoms, tmp_path / "other", plan, seed=4, architecture=Architecture.create("dynunet", {}, {}))
     runs, image = [finished, tmp_path / "other"], torch.randn(1, 1, 12, 12, 12)
-    alone = [load_teacher([run], plan, 0, COMPUTE)(image).softmax(1) for run in runs]
-    together = load_teacher(runs, plan, None, COMPUTE)
+    alone = [load_teacher([run], plan, [], COMPUTE)(image).softmax(1) for run in runs]
+    together = load_teacher(runs, plan, [], COMPUTE)
     torch.testing.assert_close(together(image).softmax(1), (alone[0] + alone[1]) / 2)
     assert not together.training and not any(weights.requires_grad for weights in together.parameters())
 
 
-def test_a_teacher_of_other_images_is_refused(finished: Path, phantoms: Path, plan: Plan, tmp_path: Path) -> None:
-    wider = dataclasses.replace(plan, spacing_mm=(2.0, 1.0, 1.0))
-    with pytest.raises(UserError, match=r"--teacher .*: its plan's spacing_mm is .*\(2\.0, 1\.0, 1\.0\).*--plan"):
-        run_training(phantoms, tmp_path / "run", wider, teachers=[finished])
+CT = IntensityRule("ct", lower=0.0, upper=1.0, mean=0.5, std=0.1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spacing_mm": (2.0, 1.0, 1.0)},
+        {"resample_separately": 0},
+        {"crop_to_nonzero": True},
+        {"intensity": (CT,)},
+        {"strides": ((1, 2, 2), (2, 2, 2))},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_teacher_of_other_images_is_refused(
+    changes: dict[str, Any], finished: Path, phantoms: Path, plan: Plan, tmp_path: Path
+) -> None:
+    name = next(iter(changes))
+    with pytest.raises(
+        UserError, match=rf"--teacher .*: its plan has {name} .*, that of this run .*: give this run --"
+    ):
+        run_training(phantoms, tmp_path / "run", dataclasses.replace(plan, **changes), teachers=[finished])
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_of_the_foreground_are_of_no_importance_for_mri(finished: Path, plan: Plan) -> None:
+    measured = tuple(dataclasses.replace(rule, mean=rule.mean + 1.0) for rule in plan.intensity)
+    load_teacher([finished], dataclasses.replace(plan, intensity=measured), [], COMPUTE)
+
+
+def test_a_teacher_that_knows_a_case_kept_out_is_refused(
+    finished: Path, phantoms: Path, plan: Plan, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"--teacher .*: has learnt from hippo\S+ and 1 more of the 2 cases"):
+        run_training(phantoms, tmp_path / "run", plan, fold=1, teachers=[finished])
+    for record in ({"kept_out": None}, {"folds": [[], *(read_json(finished / "folds.json")["folds"])]}):
+        teacher = Path(shutil.copytree(finished, tmp_path / next(iter(record))))
+        write_json(teacher / "folds.json", read_json(finished / "folds.json") | record)  # all cases; other folds
+        with pytest.raises(UserError, match="cases that this run keeps out"):
+            run_training(phantoms, tmp_path / "run", plan, teachers=[teacher])
     with pytest.raises(UserError, match=r"network\.json: no such file: finish the run"):
         run_training(phantoms, tmp_path / "run", plan, teachers=[tmp_path / "nowhere"])
-    with pytest.raises(UserError, match=r"--teacher .*: it has learnt from cases of fold 1, .*train it with --fold 1"):
-        run_training(phantoms, tmp_path / "run", plan, fold=1, teachers=[finished])
     assert not (tmp_path / "run").exists()

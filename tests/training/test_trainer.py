@@ -172,3 +172,26 @@ def test_a_teacher_speaks_instead_of_the_labels() -> None:
     wanted = teacher(batches[0]["image"]).softmax(1)
     apart, at_first = (learnt[0][1] - wanted).abs().mean(), (network()(batches[0]["image"]).softmax(1) - wanted).abs()
     assert apart < 0.2 * at_first.mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_teacher_speaks_in_16_bits_too(dtype: torch.dtype) -> None:
+    compute, config = Compute(torch.device("cpu"), dtype, channels_last=True, workers=0), TrainerConfig()
+    values = []
+    for number_format in (compute, COMPUTE):
+        teacher = network().requires_grad_(False)
+        with torch.no_grad():
+            teacher[0].weight.mul_(3.0)
+        trainer = make_trainer(
+            Learners(number_format.place(network()), config, number_format),
+            [batch(0)],
+            loss=SoftLabelLoss(),
+            config=config,
+            num_epochs=1,
+            epoch_length=1,
+            compute=number_format,
+            teacher=number_format.place(teacher),
+        )
+        trainer.run()
+        values.append(trainer.state.output["loss"])
+    assert values[0] == pytest.approx(values[1], rel=0.02) and values[0] != values[1]
