@@ -92,7 +92,7 @@ def retrain(study: GridStudy, unit: str, name: str, seed: int) -> Record:
 
 
 def describe(study: GridStudy, shipped: Shipped) -> Record:
-    """Return what the shipped network took and reached, in its own long training, and what it costs."""
+    """Return what the shipped network took and reached, in the last of its trainings, and what it costs."""
     kept = ("seed", "steps", "num_parameters", "dice_of_fold", "minutes_of_last_part")
     facts = {key: shipped.facts[key] for key in kept}
     return {**costs_of(shipped.architecture, shipped.plan, study), "width": shipped.plan.width, **facts}

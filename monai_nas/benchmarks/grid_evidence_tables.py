@@ -27,7 +27,7 @@ CONVENTIONS = {
     "again_trained": "the ceiling: two seeds of training from scratch",
     "difference": "the first minus the other, by pair; a pair has one seed",
     "measured_minus": "live tensor bytes measured in a training step, minus what was promised, in percent of that",
-    "as_shipped": "one long training: each seed of the other is compared with that one",
+    "as_shipped": "one set of weights: each seed of the other is compared with that one",
 }
 
 Array = npt.NDArray[Any]
