@@ -88,7 +88,7 @@ def result(job: Job, study: Study) -> dict[str, Any]:
     schedule, definition = read_json(run / "schedule.json"), read_json(run / "network.json")
     length = length_of(job, study)
     dtype = getattr(torch, facts["environment"]["dtype"])
-    step = _cost(definition, plan.patch_size, plan.batch_size, dtype.itemsize)
+    step = cost_of(definition, plan.patch_size, plan.batch_size, dtype.itemsize)
     peaks = [start["peak_memory_bytes"] for start in starts if start["peak_memory_bytes"]]
     # paths say where this machine keeps things, and names are enough to repeat it
     shown = replace(
@@ -113,7 +113,7 @@ def result(job: Job, study: Study) -> dict[str, Any]:
         "num_parameters": facts["num_parameters"],
         "gflops": {
             "patch": step.flops / plan.batch_size / 1e9,
-            "128x128x128": _cost(definition, SIZE, 1, 4).flops / 1e9,
+            "128x128x128": cost_of(definition, SIZE, 1, 4).flops / 1e9,
         },
         "training_memory_bytes": {
             "estimated": step.memory_bytes,  # of a step of the network, without what a search has beside it
@@ -126,7 +126,8 @@ def result(job: Job, study: Study) -> dict[str, Any]:
     }
 
 
-def _cost(definition: Mapping[str, Any], size: Sequence[int], batch_size: int, bytes_per_value: int) -> Cost:
+def cost_of(definition: Mapping[str, Any], size: Sequence[int], batch_size: int, bytes_per_value: int) -> Cost:
+    """Return what the network of a definition, as in RUN/network.json, takes; see :func:`architecture_cost`."""
     names = ("in_channels", "out_channels", "width", "strides")
     return architecture_cost(
         definition["architecture"],

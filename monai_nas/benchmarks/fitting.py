@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from monai_nas.benchmarks.evidence import one_line_faults
+from monai_nas.benchmarks.evidence_result import cost_of
 from monai_nas.benchmarks.evidence_table import CONFIDENCE, interval_95
 from monai_nas.benchmarks.paper_cost import SIZE
 from monai_nas.compute import choose_compute
-from monai_nas.cost import architecture_cost
 from monai_nas.errors import UserError
 from monai_nas.files import file_sha256, read_json, write_json
 from monai_nas.metrics import ScoreTable
@@ -64,20 +64,6 @@ def scores_of(bundle: Path, cases: Sequence[Case], task: SegTask) -> ScoreTable:
         images, labels = link_cases(cases, folder / "cases")
         predict_folder(bundle, images, folder / "predictions", mirror=True, compute=choose_compute())
         return evaluate_folder(task, folder / "predictions", labels, folder / "scores.json")
-
-
-def cost_of(bundle: Path) -> dict[str, float]:
-    """Return parameters and FLOPs of a bundle's network."""
-    definition = read_json(bundle / "configs" / "inference.json")["network_def"]
-    names = ("in_channels", "out_channels", "width", "strides")
-    cost = architecture_cost(
-        definition["architecture"],
-        **{name: definition[name] for name in names},
-        size=SIZE,
-        batch_size=1,
-        bytes_per_value=4,
-    )
-    return {"million_parameters": cost.num_parameters / 1e6, "gflops_128x128x128": cost.flops / 1e9}
 
 
 def difference(first: ScoreTable, second: ScoreTable) -> dict[str, Any]:
@@ -150,7 +136,12 @@ def compare(bundles: Mapping[str, Path], data: Path, fold: int) -> dict[str, Any
     }
     summary = summarize(tables)
     for name, bundle in bundles.items():
-        summary["bundles"][name] |= cost_of(bundle) | {"weights_sha256": file_sha256(bundle / "models" / "model.pt")}
+        cost = cost_of(read_json(bundle / "configs" / "inference.json")["network_def"], SIZE, 1, 4)
+        summary["bundles"][name] |= {
+            "million_parameters": cost.num_parameters / 1e6,
+            "gflops_128x128x128": cost.flops / 1e9,
+            "weights_sha256": file_sha256(bundle / "models" / "model.pt"),
+        }
     return {
         "task": task.name,
         "fold": fold,
