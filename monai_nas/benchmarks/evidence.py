@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from monai_nas.benchmarks.evidence_result import check_pair, is_done, write_result
+from monai_nas.benchmarks.evidence_result import check_pair, estimated_anew, is_done, write_result
 from monai_nas.benchmarks.evidence_runs import LONG, RANDOM, Job, Study, pair_name, run_job
 from monai_nas.benchmarks.evidence_table import read_results, summarize
 from monai_nas.errors import UserError
@@ -182,7 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
 
     def write_summary() -> None:
-        summary = summarize(read_results(options.out, METHODS), DIFFERENCES)
+        results = estimated_anew(read_results(options.out, METHODS), task.in_channels)
+        summary = summarize(results, DIFFERENCES)
         write_json(options.out / "summary.json", {"task": task.name, **summary})
 
     with one_line_faults():

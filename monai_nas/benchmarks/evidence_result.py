@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from monai_nas.benchmarks.evidence_runs import LONG, Job, Study, check_minutes, commands, length_of, read_starts
+from monai_nas.benchmarks.evidence_table import Results
 from monai_nas.benchmarks.paper_cost import SIZE
 from monai_nas.cost import Cost, architecture_cost
 from monai_nas.errors import UserError
@@ -124,6 +125,28 @@ def result(job: Job, study: Study) -> dict[str, Any]:
         "architecture": definition["architecture"],
         "environment": facts["environment"] | {"threads": torch.get_num_threads()},
     }
+
+
+def estimated_anew(results: Results, in_channels: int) -> Results:
+    """Return results whose memory of a step is as this version estimates it: each run has it from the version it had.
+
+    Args:
+        results: of one task, by method and pair.
+        in_channels: modalities of the task.
+    """
+
+    def renew(record: Mapping[str, Any]) -> dict[str, Any]:
+        definition = {
+            "in_channels": in_channels,
+            "out_channels": 1 + len(record["scores"]["classes"]),
+            **{name: record[name] for name in ("architecture", "width", "strides")},
+        }
+        dtype = getattr(torch, record["environment"]["dtype"])
+        step = cost_of(definition, record["patch_size"], record["batch_size"], dtype.itemsize)
+        memory = record["training_memory_bytes"] | {"estimated": step.memory_bytes}
+        return {**record, "training_memory_bytes": memory}
+
+    return {method: {pair: renew(record) for pair, record in found.items()} for method, found in results.items()}
 
 
 def cost_of(definition: Mapping[str, Any], size: Sequence[int], batch_size: int, bytes_per_value: int) -> Cost:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_nas.benchmarks.evidence import add_shared_options, make_job, one_line_faults, show, work_through
-from monai_nas.benchmarks.evidence_result import check_processor, check_result
+from monai_nas.benchmarks.evidence_result import check_processor, check_result, estimated_anew
 from monai_nas.benchmarks.evidence_runs import Study, pair_name
 from monai_nas.benchmarks.evidence_table import read_results, summarize
 from monai_nas.errors import UserError
@@ -78,13 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             planned.append((make_job(method, FOLD, SEED, **minutes, searched_in=searched.out), study))
 
     def write_summary() -> None:
-        summaries = {name: summarize(read_results(study.out, METHODS), DIFFERENCES) for name, study in studies.items()}
+        summaries = {}
+        for name, study in studies.items():
+            results = estimated_anew(read_results(study.out, METHODS), tasks[name].in_channels)
+            summaries[name] = summarize(results, DIFFERENCES)
         write_json(options.out / "summary.json", summaries)
 
     with one_line_faults():
-        tasks = {name: load_task(None, folder).name for name, folder in data.items()}
+        tasks = {name: load_task(None, folder) for name, folder in data.items()}
         if options.evidence is not None:
-            reuse(options.evidence, studies["hippocampus"].out, tasks["hippocampus"], **minutes)
+            reuse(options.evidence, studies["hippocampus"].out, tasks["hippocampus"].name, **minutes)
         if options.list:
             show(planned)
         else:

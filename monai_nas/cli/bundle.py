@@ -14,6 +14,14 @@ def bundle(
         Path, typer.Option("--out", help="Bundle to write; its name is the bundle's name.", show_default=False)
     ],
     run: Annotated[Path | None, typer.Option("--run", help="RUN folder of a search or a training.")] = None,
+    estimate: Annotated[
+        Path | None,
+        typer.Option(
+            "--estimate",
+            help="Where RUN has learnt from all cases: RUN folder of the same network, trained with a fold kept out and"
+            " scored on it, or of a cross-validation. The model card tells its scores.",
+        ),
+    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="Without --run: MSD folder name or a JSON file of dataset.json's form.")
     ] = None,
@@ -29,19 +37,26 @@ def bundle(
 
     Example: `monai-nas bundle --run runs/search --out bundles/msd_task04_hippocampus`
 
+    Trained on all cases, with the scores of a fold: `monai-nas bundle --run runs/all --estimate runs/fold_0 --out
+    bundles/hippocampus`
+
     Without weights: `monai-nas bundle --task Task09_Spleen --plan plan.json --architecture architecture.json --out
     bundles/msd_task09_spleen`
     """
     parts = {"--task": task, "--plan": plan, "--architecture": architecture}
     given = [name for name, value in parts.items() if value is not None]
+    if run is None and estimate is not None:
+        raise UserError("--estimate stands beside --run: give the RUN folder of the weights as --run")
     if run is not None and given:
         raise UserError(f"--run and {', '.join(given)}: give --run alone, or --task, --plan and --architecture")
     if run is not None:
-        existing_folder(run, "model.pt and network.json, as search and train write them")
+        for folder in (run, estimate):
+            if folder is not None:
+                existing_folder(folder, "model.pt and network.json, as search and train write them")
 
         from monai_nas.export.bundle import write_bundle
 
-        write_bundle(run, out)
+        write_bundle(run, out, estimate)
         typer.echo(
             f"{out}: try `python -m monai.bundle run --config_file {out}/configs/inference.json --bundle_root {out}`"
         )

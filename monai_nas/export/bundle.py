@@ -47,18 +47,19 @@ format=%(asctime)s - %(name)s - %(levelname)s - %(message)s
 """
 
 
-def write_bundle(run: Path, out: Path) -> None:
+def write_bundle(run: Path, out: Path, estimate: Path | None = None) -> None:
     """Write the bundle of a search, a training or a cross-validation; see :func:`put_bundle`.
 
     Args:
         run: RUN folder, finished.
         out: bundle folder.
+        estimate: RUN folder whose scores stand for those of ``run``; see :func:`load_run`.
 
     Raises:
-        UserError: when the run is not finished or not sound, or the bundle cannot be written.
+        UserError: when a run is not finished or not sound, or the bundle cannot be written.
     """
     _check_place(out)
-    put_bundle(load_run(run), out)
+    put_bundle(load_run(run, estimate), out)
 
 
 def write_untrained_bundle(*, task: SegTask, plan: Plan, architecture: Architecture, out: Path) -> None:

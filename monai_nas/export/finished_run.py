@@ -1,7 +1,7 @@
 """What a bundle is made of: a finished run, read back from its folder and checked, or a network to be trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class FinishedRun:
     facts: Mapping[str, Any]  # run.json: verb, seed, minutes or epochs, fold kept out, environment
     fold_seed: int  # of the folds, as in folds.json
     scores: ScoreTable | None  # scores.json, where withheld cases have been scored
+    estimate: "FinishedRun | None" = None  # the same network trained without some cases, whose scores stand for its own
 
     @classmethod
     def from_parts(cls, task: SegTask, plan: Plan, architecture: Architecture) -> "FinishedRun":
@@ -91,12 +92,19 @@ class FinishedRun:
         return sum(parameter.numel() for parameter in network.parameters())
 
 
-def load_run(run: Path) -> FinishedRun:
+def load_run(run: Path, estimate: Path | None = None) -> FinishedRun:
     """Return what a RUN folder holds, with the weights tried on the network.
 
+    Args:
+        run: RUN folder.
+        estimate: RUN folder of the same network, trained with cases kept out, where ``run`` has learnt from all.
+
     Raises:
-        UserError: when the run is not finished, a file is not what it should be, or the weights are another network's.
+        UserError: when a run is not finished, a file is not what it should be, the weights are another network's, or
+            the scores of ``estimate`` cannot stand for those of ``run``.
     """
+    if estimate is not None:
+        return _estimated(load_run(run), run, load_run(estimate), estimate)
     for name in ("network.json", "plan.json", "folds.json", "model.pt", "run.json"):
         if not (run / name).is_file():
             raise UserError(
@@ -119,6 +127,18 @@ def load_run(run: Path) -> FinishedRun:
         fold_seed=folds["seed"],
         scores=ScoreTable.load(run / "scores.json") if (run / "scores.json").is_file() else None,
     )
+
+
+def _estimated(finished: FinishedRun, run: Path, other: FinishedRun, estimate: Path) -> FinishedRun:
+    if finished.facts.get("fold") is not None or finished.num_members > 1:
+        raise UserError(f"{run}: keeps cases out of its own training: score those, and leave out --estimate")
+    if other.scores is None:
+        raise UserError(f"{estimate / 'scores.json'}: no such file: score the cases that this run kept out")
+    if other.facts.get("fold") is None and other.num_members == 1:
+        raise UserError(f"{estimate}: has kept no case out either: train it with --fold, or give a cross-validation")
+    if (other.plan.task.name, other.member_def) != (finished.plan.task.name, finished.member_def):
+        raise UserError(f"{estimate}: is of another task or network than {run}: give a training of the same")
+    return replace(finished, estimate=other)
 
 
 def build_from(network_def: Any, source: Path | str) -> nn.Module:

@@ -124,10 +124,11 @@ def references(run: FinishedRun) -> list[str]:
 
 
 def eval_metrics(run: FinishedRun) -> dict[str, float]:
-    """Return the mean scores of the run's scores.json, as fractions; empty where the run has not been scored."""
-    if run.scores is None:
+    """Return the mean scores, of the run or of its estimate, as fractions; empty where there are none."""
+    scores = (run.estimate or run).scores
+    if scores is None:
         return {}
-    means = {f"mean_{metric}": run.scores.mean(metric) for metric in METRICS}
+    means = {f"mean_{metric}": scores.mean(metric) for metric in METRICS}
     return {name: round(value, 4) for name, value in means.items() if not math.isnan(value)}
 
 

@@ -1,7 +1,8 @@
 """docs/README.md of a bundle: the model card, every figure of it taken from the run's own files."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from monai_nas.export.finished_run import FinishedRun
 from monai_nas.export.first_use import first_use
@@ -195,16 +196,25 @@ def _provenance(run: FinishedRun) -> str:
     lines = [f"- fold kept out: {kept_out}"]
     if run.facts.get("init"):
         lines.append(f"- training began with the weights of SHA-256 {run.facts['init']}")
-    if run.facts.get("teachers"):
-        lines.append(f"- learnt the mean probabilities of the weights of SHA-256 {_join(run.facts['teachers'])}")
+    lines += [f"- learnt the probabilities of {_teacher(record)}" for record in run.facts.get("teachers") or ()]
     facts = {**run.facts, **run.facts.get("environment", {})}
     lines += [f"- {key}: {_flat(facts[key])}" for key in ("strategy", "commit", "versions") if key in facts]
     return "\n".join(lines)
 
 
+def _teacher(record: Mapping[str, Any]) -> str:
+    """Return one line of a teacher, from what the run has written down of it."""
+    kept_out = "no case kept out" if record["fold"] is None else f"fold {record['fold']} kept out"
+    return (
+        f"{record['network']} ({record['verb']}, {record['epochs']} epochs, {record['steps']} steps, seed "
+        f"{record['seed']}, {kept_out}), whose weights have SHA-256 {record['weights']}"
+    )
+
+
 def _performance(run: FinishedRun) -> str:
     """Return the scores as a table, or that there are none."""
-    scores = run.scores
+    scored = run.estimate or run
+    scores = scored.scores
     if run.weights is None:
         return "None: the network is not trained."
     if scores is None:
@@ -217,10 +227,14 @@ def _performance(run: FinishedRun) -> str:
     lines += [_row(name, [values[index] for values in means]) for index, name in enumerate(scores.classes)]
     lines.append(_row("mean", [scores.mean(metric) for metric in METRICS]))
     tolerances = sorted({case.tolerance_mm for case in scores.cases})
-    by_one = " Each case was segmented by the one network that had not seen it, not by all." * (run.num_members > 1)
+    by_one = " Each case was segmented by the one network that had not seen it, not by all." * (scored.num_members > 1)
+    estimated = (
+        f" An estimate: these are the scores of another training of the network ({describe_run(scored)}), which had "
+        "not learnt from these cases. The weights of this bundle have learnt from all cases, from these, too."
+    ) * (run.estimate is not None)
     return (
         f"On {len(scores.cases)} cases, those of the run's scores.json, in percent; surface Dice at a tolerance of "
-        f"{_join(f'{tolerance:g}' for tolerance in tolerances)} mm ({scores.tolerance_source}).{by_one}\n\n"
+        f"{_join(f'{tolerance:g}' for tolerance in tolerances)} mm ({scores.tolerance_source}).{by_one}{estimated}\n\n"
         + "\n".join(lines)
     )
 

@@ -9,7 +9,7 @@ from torch import nn
 from monai_nas.compute import Compute
 from monai_nas.errors import UserError
 from monai_nas.export.finished_run import build_from, load_run
-from monai_nas.files import read_json
+from monai_nas.files import file_sha256, read_json
 from monai_nas.networks import EnsembleNetwork
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks.splits import Case
@@ -38,6 +38,13 @@ def load_teacher(runs: Sequence[Path], plan: Plan, held: Sequence[Case], compute
         member.load_state_dict(finished.weights)
         members.append(member)
     return compute.place(EnsembleNetwork(members), len(plan.patch_size)).eval().requires_grad_(False)
+
+
+def teacher_record(run: Path) -> dict[str, Any]:
+    """Return what is written down of a teacher: its network, how it was trained, and the SHA-256 of its weights."""
+    finished = load_run(run)
+    told = {name: finished.facts.get(name) for name in ("verb", "minutes", "epochs", "steps", "seed", "fold")}
+    return {"network": finished.network_name, **told, "weights": file_sha256(run / "model.pt")}
 
 
 def _check_cases(run: Path, held: Sequence[Case]) -> None:

@@ -23,7 +23,7 @@ from monai_nas.networks import build_network
 from monai_nas.pipelines.epochs import run_epochs
 from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, network_arguments, sound_cases
-from monai_nas.pipelines.teacher import load_teacher
+from monai_nas.pipelines.teacher import load_teacher, teacher_record
 from monai_nas.plans.plan import Plan
 from monai_nas.tasks.task import SegTask
 from monai_nas.training import (
@@ -96,7 +96,7 @@ def train(
 
     init_sha256 = None if init is None else file_sha256(init)
     teacher = load_teacher(teachers, plan, held, compute) if teachers else None
-    taught_by = [file_sha256(path / "model.pt") for path in teachers] or None
+    taught_by = [teacher_record(path) for path in teachers] or None
     fresh()  # an architecture or weights that do not fit show here, before anything is written
     run.open(
         {

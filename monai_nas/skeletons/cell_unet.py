@@ -3,9 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these annotations
 
+import torch
 from torch import Tensor, cat, nn
 
-from monai_nas.ops import ConvNorm, Node, Resample, activated, convolution, empty_like_strided
+from monai_nas.ops import (
+    ConvNorm,
+    Node,
+    Resample,
+    activated,
+    convolution,
+    empty_like_strided,
+    without_autocast,
+)
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 NUM_INPUTS = 2
@@ -184,7 +193,7 @@ class CellUNetSkeleton(nn.Module):
         if selection is not None:
             reduction, encoder_normal = selection["reduction"], selection["encoder_normal"]
             expansion, decoder_normal = selection["expansion"], selection["decoder_normal"]
-        previous = current = [self.stem(image)]
+        previous = current = [self.first_features(image)]
         skips = [current[0]]
         for reduce, normal in zip(self.reductions, self.encoder_normals):  # noqa: B905  TorchScript has no strict
             previous, current = current, [reduce(previous, current, reduction)]
@@ -194,4 +203,18 @@ class CellUNetSkeleton(nn.Module):
         for expand, normal in zip(self.expansions, self.decoder_normals):  # noqa: B905
             previous, current = current, [expand(previous, current, expansion) + skips.pop()]
             previous, current = current, [normal(previous, current, decoder_normal)]
-        return self.head(self.dropout(activated(current)))
+        return self.logits(self.dropout(activated(current)))
+
+    def first_features(self, image: Tensor) -> Tensor:
+        """Return what the stem makes of the image; in evaluation with all its bits, also under autocast."""
+        if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
+            if not self.training:
+                return without_autocast(self.stem, image)
+        return self.stem(image)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return what the head makes of the last features; in evaluation with all its bits, also under autocast."""
+        if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
+            if not self.training:
+                return without_autocast(self.head, features)
+        return self.head(features)

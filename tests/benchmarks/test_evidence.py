@@ -132,6 +132,14 @@ def test_the_result_of_a_search(phantoms: Path, tmp_path: Path, program: Any, mo
     assert record["gflops"] == pytest.approx({"patch": cost.flops / 1e9, "128x128x128": large.flops / 1e9})
     assert record["training_memory_bytes"] == {"estimated": step.memory_bytes, "peak_of_process": 2**31}
 
+    record["training_memory_bytes"]["estimated"] = 1  # by an earlier version
+    write_json(tmp_path / "out" / "fold1_seed0" / "scnas.json", record)
+    main(words_for(phantoms, tmp_path, "--pairs", "1/0", "--methods", "scnas"))
+    summary = read_json(tmp_path / "out" / "summary.json")
+    fixed["width"] = plan.width  # which the network of this run has not, but that of a real one
+    step = architecture_cost(record["architecture"], **fixed, size=plan.patch_size, batch_size=2, bytes_per_value=2)
+    assert summary["methods"]["scnas"]["memory_gib_estimated"]["mean"] == pytest.approx(step.memory_bytes / 2**30)
+
 
 def test_a_training_takes_the_architecture_that_was_searched(phantoms: Path, tmp_path: Path, program: Any) -> None:
     arguments = words_for(phantoms, tmp_path, "--pairs", "0/0", "--methods")

@@ -10,6 +10,7 @@ import torch
 from monai_nas.architecture import Architecture
 from monai_nas.errors import UserError
 from monai_nas.networks import CellUNet, build_network
+from monai_nas.ops.blocks import FeatureNorm
 from monai_nas.spaces import CellUNetSpace
 from monai_nas.spaces.cell_unet import CELL_TYPES
 
@@ -124,6 +125,35 @@ def test_dropout_is_active_in_training_only() -> None:
         network.eval()
         assert torch.equal(network(image), network(image))
         assert torch.equal(network(image), build(sample(), ISOTROPIC)(image))
+
+
+def test_in_evaluation_16_bits_are_for_the_convolutions_inside() -> None:
+    """The image keeps its bits, and so do the maps between convolutions, and the logits; in training none of them."""
+    network, image = build(sample(), ISOTROPIC), torch.randn(1, 2, 8, 8, 8)
+    convolved: dict[str, torch.dtype] = {}
+    normalised: set[torch.dtype] = set()
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_hook(
+                lambda module, inputs, output, name=name: convolved.update({name: output.dtype})
+            )
+        if isinstance(module, FeatureNorm):
+            module.register_forward_hook(lambda module, inputs, output: normalised.add(output.dtype))
+    found = {}
+    for mode in (True, False):
+        normalised.clear()
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = network.train(mode)(image)
+        outer = {convolved.pop("stem.conv"), convolved.pop("head"), logits.dtype}
+        found[mode] = (outer, set(convolved.values()), set(normalised))
+    low, full = {torch.bfloat16}, {torch.float32}
+    assert found == {True: (low, low, low), False: (full, low, full)}
+
+
+def test_evaluation_takes_weights_of_any_format_as_they_are() -> None:
+    for dtype in (torch.float64, torch.bfloat16):
+        network = build(sample(), ISOTROPIC).to(dtype).eval()
+        assert network(torch.randn(1, 2, 8, 8, 8, dtype=dtype)).dtype == dtype
 
 
 def test_an_indivisible_size_is_refused() -> None:

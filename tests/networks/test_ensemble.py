@@ -77,6 +77,7 @@ def test_an_ensemble_of_one_is_its_member_up_to_a_constant(ensemble: EnsembleNet
 
 def test_sixteen_bits_do_not_reach_the_mean(ensemble: EnsembleNetwork) -> None:
     image = torch.randn(1, 1, 8, 8, 8)
+    ensemble.train()  # in evaluation the members' logits have 32 bits
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         found = ensemble(image)
         logits = [member(image) for member in ensemble.members]

@@ -201,8 +201,13 @@ def test_a_teacher_is_learnt_from_and_written_down(
 ) -> None:
     lesson: dict[str, Any] = {"architecture": Architecture.create("res_unet", {}, {}), "teachers": [finished]}
     run_training(phantoms, tmp_path / "taught", plan, **lesson)
-    expected = hashlib.sha256((finished / "model.pt").read_bytes()).hexdigest()
-    assert read_json(tmp_path / "taught" / "run.json")["teachers"] == [expected]
+    (record,) = read_json(tmp_path / "taught" / "run.json")["teachers"]
+    facts, network = read_json(finished / "run.json"), read_json(finished / "network.json")
+    assert record == {
+        "network": network["architecture"]["space"],
+        **{name: facts[name] for name in ("verb", "minutes", "epochs", "steps", "seed", "fold")},
+        "weights": hashlib.sha256((finished / "model.pt").read_bytes()).hexdigest(),
+    }
     assert read_json(finished / "run.json")["teachers"] is None
     run_training(phantoms, tmp_path / "untaught", plan, architecture=lesson["architecture"])
     assert read_csv(tmp_path / "taught")["loss"] != read_csv(tmp_path / "untaught")["loss"]
