@@ -22,6 +22,7 @@ from monai_nas.benchmarks.grid_evidence_budgets import Shipped
 from monai_nas.benchmarks.grid_evidence_study import GridSettings, GridStudy
 from monai_nas.benchmarks.grid_evidence_tables import summarize
 from monai_nas.benchmarks.grid_evidence_units import PARTS, Unit, all_units, planned
+from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_json
 from monai_nas.spaces import from_dints_code
 
@@ -38,8 +39,17 @@ def work_through(units: Sequence[Unit], study: GridStudy, after_each: Callable[[
         after_each: called when a result has been written, and once at the end.
 
     Raises:
-        UserError: when a unit's minutes are to be compared with those of another processor.
+        UserError: when a unit's minutes are to be compared with those of another processor, or a result rests on one
+            that is gone.
     """
+    for unit in filter(lambda unit: study.has(unit.name), units):
+        for name in unit.needs:
+            if not study.has(name):
+                raise UserError(
+                    f"{study.file(unit.name)}: rests on {study.file(name)}, which is gone: remove it, too, or bring "
+                    "that back"
+                )
+    study.keep_settings()
     console, left = Console(highlight=False, soft_wrap=True), [unit for unit in units if not study.has(unit.name)]
     for unit in left:
         for name in filter(study.has, unit.beside):
@@ -97,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     options: Mapping[str, tuple[Callable[[str], object], str]] = {
         "width": (parse_width, "channels of the finest level"),
-        "supernet_minutes": (parse_minutes, "training of each supernet"),
+        "supernet_minutes": (parse_minutes, "training of the first supernet; the others have equal steps"),
         "train_minutes": (parse_minutes, "training from scratch"),
         "scored": (parse_count, "architectures of table 1"),
         "correlated": (parse_count, "architectures of the correlation"),

@@ -9,13 +9,14 @@ from itertools import chain
 import numpy as np
 
 from monai_nas.architecture import Architecture
-from monai_nas.benchmarks.grid_evidence_study import FOLD, SEED, GridStudy, Record
+from monai_nas.benchmarks.grid_evidence_study import FOLD, SEED, TIMED, GridStudy, Record
 from monai_nas.errors import UserError
-from monai_nas.files import read_json, write_json
+from monai_nas.files import file_sha256, read_json, write_json
 from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
 from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates
 from monai_nas.pipelines.one_shot_preset import OneShotPreset
 from monai_nas.pipelines.run_folder import RunFolder
+from monai_nas.pipelines.supernet_run import FILE as SUPERNET
 from monai_nas.pipelines.supernet_run import space_of, train_supernet
 from monai_nas.pipelines.train import train
 from monai_nas.plans.plan import Plan
@@ -31,10 +32,12 @@ TABLE1_DRAW, CORRELATION_DRAW, RANDOM_DRAW = 1, 2, 3  # streams of random number
 
 
 def teach(study: GridStudy, assistant: Assistant) -> Record:
-    """Train the supernet of a variant, or go on with it."""
+    """Train the supernet of a variant, or go on with it: one for the minutes asked for, the others as many epochs."""
     run = RunFolder(study.runs / "supernets" / assistant)
-    asked = study.settings.supernet_minutes
-    settings = {"verb": "supernet", "assistant": assistant, "seed": SEED, "minutes": asked, "fold": FOLD}
+    asked = study.settings.supernet_minutes if assistant == TIMED else None
+    epochs = None if assistant == TIMED else study.result(f"supernets/{TIMED}")["epochs"]
+    length = {"minutes": asked, "epochs": epochs}
+    settings = {"verb": "supernet", "assistant": assistant, "seed": SEED, **length, "fold": FOLD}
     run.open(settings | {"data": study.data.resolve().name, "dtype": str(study.compute.dtype)})
     learn, _, folds = study.cases
     plan = run.choose_plan(study.plan, learn, study.task, study.values.adapt)
@@ -46,16 +49,18 @@ def teach(study: GridStudy, assistant: Assistant) -> Record:
         plan,
         study.values_of(assistant),
         seed=SEED,
-        minutes=asked,
-        epochs=None,
+        **length,
         compute=study.compute,
     )
+    steps = Schedule.load(run.path / "schedule.json").total_steps
     return {
         "assistant": assistant,
         "seed": SEED,
         "minutes": {"asked": asked, "of_last_part": (time.perf_counter() - begin) / 60},
-        "steps": Schedule.load(run.path / "schedule.json").total_steps,
+        "epochs": max(1, round(steps / math.ceil(len(study.taught) / plan.batch_size))),
+        "steps": steps,
         "cases": len(study.taught),
+        "weights": file_sha256(run.path / SUPERNET),
     }
 
 

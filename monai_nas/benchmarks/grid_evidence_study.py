@@ -15,12 +15,13 @@ from monai_nas.architecture import Architecture
 from monai_nas.compute import choose_compute
 from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
-from monai_nas.files import read_json, write_json
+from monai_nas.files import file_sha256, read_json, write_json
 from monai_nas.inference.predictor import sliding_window
 from monai_nas.pipelines.judging import foreground_region
 from monai_nas.pipelines.one_shot import split_for_ranking
 from monai_nas.pipelines.one_shot_preset import OneShotPreset, one_shot_preset_named
 from monai_nas.pipelines.run_folder import environment, fold_cases, plan_for, sound_cases
+from monai_nas.pipelines.supernet_run import FILE as SUPERNET
 from monai_nas.pipelines.supernet_run import load_supernet
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies import OneShot
@@ -33,6 +34,7 @@ from monai_nas.training import mean_dice
 FOLD, SEED = 0, 0  # kept out of everything, and scored; of weights, order, augmentation and draws
 TOLERANCE = 0.05  # of the budget, as the command line's
 VARIANTS: tuple[Assistant, ...] = ("none", "image_only", "kept", "removed", "annealed")  # in the order of table 1
+TIMED: Assistant = "annealed"  # its supernet trains for the minutes asked for, the others for as many epochs
 SUPERNETS: Mapping[Assistant, Assistant] = {  # of each variant: "removed" is "kept", judged without its MAN
     variant: "kept" if variant == "removed" else variant for variant in VARIANTS
 }
@@ -43,10 +45,10 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class GridSettings:
-    """What can be asked for; OUT/settings.json keeps it, and what else all results depend on."""
+    """What can be asked for; settings.json in OUT and in RUNS keeps it, and what else all results depend on."""
 
     width: int = 8  # channels of the finest level
-    supernet_minutes: float = 20.0  # of the training of each supernet
+    supernet_minutes: float = 20.0  # of the training of the first supernet; the others have equal steps
     train_minutes: float = 3.0  # of a training from scratch
     scored: int = 12  # architectures of table 1
     correlated: int = 24  # architectures of the correlation
@@ -70,7 +72,7 @@ class GridStudy:
         settings: the same as in earlier starts with this ``out``.
 
     Raises:
-        UserError: when ``out`` holds results of other settings, naming one.
+        UserError: when ``out`` or ``runs`` holds what was made with other settings, naming one.
     """
 
     def __init__(self, data: Path, runs: Path, out: Path, settings: GridSettings) -> None:
@@ -82,9 +84,8 @@ class GridStudy:
         self.settings = settings
         self.values = one_shot_preset_named("cpu")
         self.compute = choose_compute()
-        file = out / "settings.json"
-        if file.exists():
-            before = read_json(file)
+        for file in self._settings_files:
+            before = read_json(file) if file.exists() else self._dependencies()
             for name, value in self._dependencies().items():
                 if before.get(name) != value:
                     raise UserError(
@@ -92,13 +93,26 @@ class GridStudy:
                         "another --out and --runs"
                     )
 
+    @property
+    def _settings_files(self) -> list[Path]:
+        return [self.out / "settings.json", self.runs / "settings.json"]
+
     def _dependencies(self) -> Record:
-        """Return the settings, and the preset's values for what is trained from the supernet on."""
+        """Return the settings, the number format, and the preset's values from the supernet on."""
+        values = self.values
         return {
             **asdict(self.settings),
-            "supernet": asdict(self.values.supernet),
-            "fine_tuning": [self.values.fine_tuning_steps, self.values.fine_tuning_rate],
+            "dtype": str(self.compute.dtype),
+            "supernet": asdict(values.supernet),
+            "ranking": [values.num_judging_parts, values.num_finalists],
+            "fine_tuning": [values.fine_tuning_steps, values.fine_tuning_rate],
         }
+
+    def keep_settings(self) -> None:
+        """Write down what all results and folders depend on, before the first of them."""
+        for file in self._settings_files:
+            if not file.exists():
+                write_json(file, self._dependencies())
 
     def file(self, name: str) -> Path:
         """Return the result file of a unit; where it exists, the unit is done."""
@@ -114,9 +128,7 @@ class GridStudy:
         return record
 
     def write_result(self, name: str, record: Mapping[str, Any], minutes: float) -> None:
-        """Write what a unit gave, the minutes of its last start, and where it ran; the settings come with the first."""
-        if not (self.out / "settings.json").exists():
-            write_json(self.out / "settings.json", self._dependencies())
+        """Write what a unit gave, the minutes of its last start, and where it ran."""
         where = environment(self.compute) | {"threads": torch.get_num_threads()}
         facts = {"task": self.task.name, "fold": FOLD, **record, "minutes_of_last_start": minutes, "environment": where}
         write_json(self.file(name), facts)
@@ -163,9 +175,19 @@ class GridStudy:
         return replace(self.values, supernet=replace(self.values.supernet, assistant=variant))
 
     def supernet(self, variant: Assistant) -> OneShot:
-        """Return the trained supernet of a variant, to be judged as that variant is."""
-        folder = self.runs / "supernets" / SUPERNETS[variant]
-        return load_supernet(folder, self.plan, self.values_of(variant), seed=SEED, compute=self.compute)
+        """Return the trained supernet of a variant, to be judged as that variant is.
+
+        Raises:
+            UserError: when ``runs`` has not the supernet on which results rest.
+        """
+        name = f"supernets/{SUPERNETS[variant]}"
+        weights = self.runs / name / SUPERNET
+        if not weights.exists() or file_sha256(weights) != self.result(name)["weights"]:
+            raise UserError(
+                f"{weights}: is not the supernet of {self.file(name)}: give the --runs of these results, or begin anew "
+                "with another --out and --runs"
+            )
+        return load_supernet(weights.parent, self.plan, self.values_of(variant), seed=SEED, compute=self.compute)
 
     def architectures(self, name: str) -> list[Architecture]:
         """Return the architectures that a unit drew."""

@@ -19,12 +19,21 @@ from monai_nas.strategies.one_shot import Assistant
 RESAMPLES = 1000
 LEAST = 4  # architectures that a rank correlation is computed of
 ESTIMATES = ("inherited", "fine_tuned", "trained", "again")
-COMPARED = (("inherited", "trained"), ("fine_tuned", "trained"), ("inherited", "fine_tuned"), ("again", "trained"))
+MEMORY = "train_memory_mib"  # of a step, which costs no training to know: what an estimate has to beat
+COMPARED = (
+    ("inherited", "trained"),
+    ("fine_tuned", "trained"),
+    (MEMORY, "trained"),
+    ("inherited", "fine_tuned"),
+    ("again", "trained"),
+)
+GAIN = ("fine_tuned", "inherited", "trained")  # how much better the first agrees with the third than the second does
 CONVENTIONS = {
     "sd": "sample standard deviation",
     "interval_95": "Student's t over architectures in table 1, over pairs elsewhere; null for one value",
     "kendall_95, spearman_95": f"2.5th and 97.5th percentile of {RESAMPLES} bootstrap samples of the architectures",
-    "again_trained": "the ceiling: two seeds of training from scratch",
+    "again_trained": "two seeds of training from scratch: what noise leaves of the agreement of equal things",
+    "gain": "tau and rho of fine_tuned_trained minus those of inherited_trained, of the same bootstrap samples",
     "difference": "the first minus the other, by pair; a pair has one seed",
     "measured_minus": "live tensor bytes measured in a training step, minus what was promised, in percent of that",
     "as_shipped": "one set of weights: each seed of the other is compared with that one",
@@ -67,21 +76,33 @@ def ranks(first: Sequence[float], second: Sequence[float]) -> dict[str, Any] | N
 
     None for fewer than ``LEAST`` architectures, or where a score is the same for all.
     """
-    pairs = np.array([first, second], dtype=float)  # (2, architectures)
-    count = pairs.shape[1]
-    if count < LEAST or not _varies(pairs):
+    return _bootstrap(np.array([first, second], dtype=float), lambda coefficient, scores: coefficient(scores))
+
+
+def gain(first: Sequence[float], second: Sequence[float], truth: Sequence[float]) -> dict[str, Any] | None:
+    """Return by how much better the first score agrees with the truth than the second, otherwise as :func:`ranks`."""
+
+    def difference(coefficient: Callable[[Array], Array], scores: Array) -> Array:
+        ours, theirs = (coefficient(scores[..., rows, :]) for rows in ([0, 2], [1, 2]))
+        better: Array = ours - theirs
+        return better
+
+    return _bootstrap(np.array([first, second, truth], dtype=float), difference)
+
+
+def _bootstrap(scores: Array, measure: Callable[[Callable[[Array], Array], Array], Array]) -> dict[str, Any] | None:
+    """Return what is measured of scores (K, architectures), by both coefficients, with bootstrap intervals."""
+    count = scores.shape[1]
+    if count < LEAST or not _varies(scores):
         return None
     chosen = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    samples = pairs[:, chosen].swapaxes(0, 1)  # (samples, 2, architectures)
+    samples = scores[:, chosen].swapaxes(0, 1)  # (samples, K, architectures)
     samples = samples[_varies(samples)]
-    tau, rho = kendall(pairs), spearman(pairs)
-    return {
-        "architectures": count,
-        "kendall": float(tau),
-        "kendall_95": np.percentile(kendall(samples), [2.5, 97.5]).tolist(),
-        "spearman": float(rho),
-        "spearman_95": np.percentile(spearman(samples), [2.5, 97.5]).tolist(),
-    }
+    row: dict[str, Any] = {"architectures": count}
+    for coefficient in (kendall, spearman):
+        row[coefficient.__name__] = float(measure(coefficient, scores))
+        row[f"{coefficient.__name__}_95"] = np.percentile(measure(coefficient, samples), [2.5, 97.5]).tolist()
+    return row
 
 
 def kendall(pairs: Array) -> Array:
@@ -104,7 +125,7 @@ def _cosine(vectors: Array) -> Array:
 
 
 def _varies(pairs: Array) -> Array:
-    """Return whether neither score of (..., 2, n) is the same for all."""
+    """Return whether no score of (..., K, n) is the same for all."""
     varies: Array = (np.ptp(pairs, axis=-1) > 0).all(axis=-1)
     return varies
 
@@ -152,17 +173,18 @@ def _correlation(read: Read, count: int) -> dict[str, Any]:
                 row[kind] = 100 * result["dice_of_fold"]
         return {name: row.get(name) for name in ESTIMATES}
 
-    rows = [scores(index) for index in range(count)]
-    correlations = {}
-    for pair in COMPARED:
-        both = ((row[pair[0]], row[pair[1]]) for row in rows)
-        known = [(one, other) for one, other in both if one is not None and other is not None]
-        correlations["_".join(pair)] = ranks([one for one, _ in known], [other for _, other in known])
     memory = [None] * count if drawn is None else [_mib(value) for value in drawn["train_memory_bytes"]]
-    listed = enumerate(zip(memory, rows, strict=True))
+    rows = [{MEMORY: taken, **scores(index)} for index, taken in enumerate(memory)]
+
+    def known(names: Sequence[str]) -> list[list[float]]:
+        """Return the scores of these names, of the architectures that have them all."""
+        complete = [row for row in rows if all(row[name] is not None for name in names)]
+        return [[value for row in complete if (value := row[name]) is not None] for name in names]
+
+    correlations = {"_".join(pair): ranks(*known(pair)) for pair in COMPARED}
     return {
-        "correlation": correlations,
-        "figure4": {f"{index:02d}": {"train_memory_mib": taken, **row} for index, (taken, row) in listed},
+        "correlation": {**correlations, "gain": gain(*known(GAIN))},
+        "figure4": {f"{index:02d}": row for index, row in enumerate(rows)},
     }
 
 

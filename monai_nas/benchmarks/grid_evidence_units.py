@@ -9,7 +9,7 @@ from monai_nas.benchmarks import grid_evidence_budgets as budgets
 from monai_nas.benchmarks import grid_evidence_runs as runs
 from monai_nas.benchmarks.grid_evidence_maps import draw_maps
 from monai_nas.benchmarks.grid_evidence_race import judge_all
-from monai_nas.benchmarks.grid_evidence_study import SUPERNETS, VARIANTS, GridStudy, Record
+from monai_nas.benchmarks.grid_evidence_study import SUPERNETS, TIMED, VARIANTS, GridStudy, Record
 
 PARTS = ("table1", "correlation", "race", "chosen", "published", "budgets", "maps")
 DRAWN = "correlation/architectures"
@@ -67,12 +67,11 @@ def repeated(count: int, of: int) -> list[int]:
 def _table1(study: GridStudy) -> list[Unit]:
     asked = study.settings
     units = [Unit("table1/architectures", partial(runs.draw, study, asked.scored, runs.TABLE1_DRAW))]
-    for variant in VARIANTS:
+    for variant in (TIMED, *(other for other in VARIANTS if other != TIMED)):
         supernet = f"supernets/{SUPERNETS[variant]}"
         if SUPERNETS[variant] == variant:
-            others = tuple(f"supernets/{other}" for other in sorted(set(SUPERNETS.values()) - {variant}))
-            work = partial(runs.teach, study, variant)
-            units.append(Unit(supernet, work, minutes=asked.supernet_minutes, beside=others))
+            work, equal = partial(runs.teach, study, variant), () if variant == TIMED else (f"supernets/{TIMED}",)
+            units.append(Unit(supernet, work, equal, asked.supernet_minutes))
         needs = (supernet, "table1/architectures")
         units.append(Unit(f"table1/{variant}", partial(runs.score_variant, study, variant), needs))
     return units

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
 
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.grid_step import Setting, sampled_training
@@ -108,8 +109,13 @@ def supernet_training(blocks: int, seed: int) -> Work:
     numbers = itertools.count()
 
     def sampled() -> int:
+        """Make a step, and count the weights that get a gradient, which the optimiser drops at once."""
+        taught: set[Tensor] = set()
+        hooks = [weight.register_post_accumulate_grad_hook(taught.add) for weight in learning.network.parameters()]
         learning.step(next(numbers))
-        return sum(weight.numel() for weight in learning.network.parameters() if weight.grad is not None)
+        for hook in hooks:
+            hook.remove()
+        return sum(weight.numel() for weight in taught)
 
     def facts() -> dict[str, float]:
         drawn = statistics.fmean(sampled() for _ in range(COUNTED_STEPS))

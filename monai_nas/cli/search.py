@@ -18,6 +18,7 @@ from monai_nas.cli.options import (
     existing_folder,
     tolerance_of,
 )
+from monai_nas.errors import UserError
 
 
 def search(
@@ -61,8 +62,11 @@ def search(
         ),
     ] = None,
     tolerance: Annotated[
-        str, typer.Option("--tolerance", help="How far below a budget a network may stay and still be its answer.")
-    ] = "5%",
+        str | None,
+        typer.Option(
+            "--tolerance", help="How far below a --budget a network may stay and still be its answer; by default 5%."
+        ),
+    ] = None,
     candidates: Annotated[
         int | None,
         typer.Option("--candidates", min=1, help="Networks to rank for each budget; by default the preset's."),
@@ -70,6 +74,14 @@ def search(
     supernet: Annotated[
         Path | None,
         typer.Option("--supernet", help="RUN of --strategy hypersegnas: search again in its trained supernet."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            help="JSON file that `python -m monai_nas.benchmarks.training_memory` wrote on this device: says what a "
+            "training step takes beside its tensors. Without one the memory of a GPU is an estimate.",
+        ),
     ] = None,
     settle: Annotated[
         bool | None,
@@ -91,6 +103,8 @@ def search(
     fine-tuning come on top. Under torchrun processes share them.
     """
     check_length(minutes, epochs)
+    if tolerance is not None and not budget:
+        raise UserError(f"--tolerance {tolerance}: of no budget: add --budget, or leave it out")
     existing_folder(data, "dataset.json")
 
     from monai_nas.pipelines.search_by_name import search_by_name
@@ -111,9 +125,10 @@ def search(
         preset=preset,
         settle=settle,
         budgets=budget or [],
-        tolerance=tolerance_of(tolerance),
+        tolerance=tolerance_of(tolerance or "5%"),
         num_candidates=candidates,
         supernet=supernet,
+        calibration=calibration,
     )
     folders = f"budget_1 ... budget_{len(budget)}, pareto.csv; in each " if budget and len(budget) > 1 else ""
     typer.echo(f"{out}: {folders}architecture.json, network.json, plan.json, model.pt, history.csv")

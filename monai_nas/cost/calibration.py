@@ -39,6 +39,14 @@ class Calibration:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: holds no calibration: write it with `{COMMAND}`") from error
 
+    def check(self, compute: Compute) -> None:
+        """Raise UserError when this is the calibration of another device or number format."""
+        device, dtype = compute.device.type, _name(compute.dtype)
+        if (self.device, self.dtype) != (device, dtype):
+            raise UserError(
+                f"calibration of {self.device} in {self.dtype}, needed is {device} in {dtype}: run `{COMMAND}` on it"
+            )
+
     def taken(self, live_bytes: float) -> int:
         """Return how much memory of the device a step takes whose tensors take ``live_bytes`` at most."""
         return round(live_bytes * (1.0 + self.scratch_share))
@@ -64,15 +72,10 @@ def memory_text(
     Raises:
         UserError: when the calibration is of another device or precision.
     """
-    device, dtype = compute.device.type, _name(compute.dtype)
     text = f"{_gigabytes(live_bytes)} of tensors {basis_text(size, batch_size, compute)}"
     if calibration is None:
-        return text if device == "cpu" else f"estimate: {text}; {UNMEASURED}"
-    if (calibration.device, calibration.dtype) != (device, dtype):
-        raise UserError(
-            f"calibration of {calibration.device} in {calibration.dtype}, needed is {device} in {dtype}: "
-            f"run `{COMMAND}` on it"
-        )
+        return text if compute.device.type == "cpu" else f"estimate: {text}; {UNMEASURED}"
+    calibration.check(compute)
     return f"{text}, about {_gigabytes(calibration.taken(live_bytes))} with scratch memory"
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
-from monai_nas.cost import UNMEASURED, basis_text, count_flops, inference_memory, training_memory
+from monai_nas.cost import UNMEASURED, Calibration, basis_text, count_flops, inference_memory, training_memory
 from monai_nas.files import read_json, write_json
 from monai_nas.networks import build_network
 from monai_nas.pipelines.run_folder import network_arguments
@@ -85,13 +85,14 @@ def cost_of_kind(kind: str, plan: Plan, compute: Compute) -> CostOf:
     return kinds[kind]
 
 
-def basis_of_kind(kind: str, plan: Plan, compute: Compute) -> str:
+def basis_of_kind(kind: str, plan: Plan, compute: Compute, calibration: Calibration | None = None) -> str:
     """Return what a cost of this kind is counted or measured for, in words: patch, batch, number format and device.
 
     Args:
         kind: one of :data:`monai_nas.strategies.budget.UNITS`.
         plan: gives patch and batch, as in :func:`cost_of_kind`.
         compute: device and number format; memory of a GPU is called an estimate.
+        calibration: of that device and number format, with which the memory of a training step is none.
     """
     if kind == "parameters":
         return ""
@@ -100,7 +101,8 @@ def basis_of_kind(kind: str, plan: Plan, compute: Compute) -> str:
     basis = basis_text(plan.patch_size, plan.batch_size if kind == "train_memory" else 1, compute)
     if kind == "latency":
         return basis
-    return f"of tensors {basis}" + ("" if compute.device.type == "cpu" else f", an estimate, {UNMEASURED}")
+    is_measured = compute.device.type == "cpu" or (kind == "train_memory" and calibration is not None)
+    return f"of tensors {basis}" + ("" if is_measured else f", an estimate, {UNMEASURED}")
 
 
 def seconds_of_pass(network: nn.Module, image: torch.Tensor, compute: Compute) -> float:

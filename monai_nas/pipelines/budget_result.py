@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute
-from monai_nas.cost import memory_text
+from monai_nas.cost import Calibration, memory_text
 from monai_nas.files import make_folder, read_json, write_atomic, write_json
 from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
 from monai_nas.pipelines.run_folder import RunFolder
@@ -20,7 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 def finish(
-    folder: Path, out: Path, budget: Budget, facts: Mapping[str, Any], plan: Plan, compute: Compute
+    folder: Path,
+    out: Path,
+    budget: Budget,
+    facts: Mapping[str, Any],
+    plan: Plan,
+    compute: Compute,
+    calibration: Calibration | None,
 ) -> dict[str, Any]:
     """Close the RUN of one budget, say what its network costs, and return its line of pareto.csv.
 
@@ -31,6 +37,7 @@ def finish(
         facts: for run.json, of :class:`~monai_nas.pipelines.budget_search.BudgetSearch`.
         plan: that the costs are counted for.
         compute: likewise; latency is measured on its device.
+        calibration: of that device and number format, None where there is none.
     """
     make_folder(folder)
     for name in ("plan.json", "folds.json"):
@@ -45,9 +52,18 @@ def finish(
         {"num_parameters": round(costs["parameters"]), **facts, "costs": costs},
         compute,
     )
-    words = [f"{kind} {cost_text(kind, cost)} {basis_of_kind(kind, plan, compute)}" for kind, cost in costs.items()]
+    words = [
+        f"{kind} {cost_text(kind, cost)} {basis_of_kind(kind, plan, compute, calibration)}"
+        for kind, cost in costs.items()
+    ]
     logger.info("%s: the network for %s has %s", folder, budget, "; ".join(map(str.strip, words)))
-    step = memory_text(round(costs["train_memory"]), size=plan.patch_size, batch_size=plan.batch_size, compute=compute)
+    step = memory_text(
+        round(costs["train_memory"]),
+        size=plan.patch_size,
+        batch_size=plan.batch_size,
+        compute=compute,
+        calibration=calibration,
+    )
     dice = {key: facts[key] for key in ("dice_inherited", "dice_fine_tuned")}
     return {"budget": str(budget), "cost": facts["cost"], **dice, **costs, "train_memory_in_words": step}
 

@@ -9,6 +9,7 @@ from typing import Any
 import ignite.distributed as idist
 
 from monai_nas.compute import Compute
+from monai_nas.cost import Calibration
 from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
 from monai_nas.files import read_json
@@ -46,6 +47,7 @@ def search_within_budgets(
     compute: Compute,
     preset: str = "cpu",
     num_candidates: int | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Train a supernet, or take a trained one, and choose a network for each budget; continue an unfinished ``out``.
 
@@ -65,11 +67,15 @@ def search_within_budgets(
         compute: where and in which number format.
         preset: name of the values that are not asked for here.
         num_candidates: to rank for each budget; None takes the preset's.
+        calibration: of the device and the number format, with which memory is told with what it takes beside tensors.
 
     Raises:
-        UserError: for unsound data, a folder of another run, a budget out of reach, or a loss that is not finite.
+        UserError: for unsound data, a folder of another run, a budget out of reach, a calibration of another device or
+            number format, or a loss that is not finite.
     """
     values = one_shot_preset_named(preset)
+    if calibration is not None:
+        calibration.check(compute)
     wanted = values.num_candidates if num_candidates is None else num_candidates
     cases = sound_cases(data, task)
     learn, _, folds = fold_cases(cases, fold)
@@ -102,11 +108,12 @@ def search_within_budgets(
     def check() -> None:
         if not (out / "settings.json").exists():  # before a folder is made that other budgets could not use
             for budget in budgets:
-                check_reach(space, costs_of[budget.kind], budget, basis_of_kind(budget.kind, plan, compute))
+                basis = basis_of_kind(budget.kind, plan, compute, calibration)
+                check_reach(space, costs_of[budget.kind], budget, basis)
 
     def draw() -> None:
         for budget, folder in zip(budgets, folders, strict=True):
-            basis = basis_of_kind(budget.kind, plan, compute)
+            basis = basis_of_kind(budget.kind, plan, compute, calibration)
             draw_candidates(folder, budget, space, costs_of[budget.kind], basis, count=wanted, seed=seed)
 
     with joined(compute):
@@ -144,7 +151,7 @@ def search_within_budgets(
             ).run()
             kept = ("verb", "strategy", "preset", "seed", "minutes", "epochs", "fold")
             facts = {key: settings[key] for key in kept} | {"task": task.name, **facts}
-            rows.append(first_alone(partial(finish, folder, out, budget, facts, plan, compute)) or {})
+            rows.append(first_alone(partial(finish, folder, out, budget, facts, plan, compute, calibration)) or {})
         first_alone(lambda: write_pareto(out / "pareto.csv", rows))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_nas.compute import Compute
+from monai_nas.cost import Calibration
 from monai_nas.errors import UserError
 from monai_nas.pipelines.one_shot import search_within_budgets
 from monai_nas.pipelines.search import search
@@ -33,6 +34,7 @@ def search_by_name(
     tolerance: float = 0.05,
     num_candidates: int | None = None,
     supernet: Path | None = None,
+    calibration: Path | None = None,
 ) -> None:
     """Run :func:`~monai_nas.pipelines.search.search` or :func:`~monai_nas.pipelines.one_shot.search_within_budgets`.
 
@@ -48,11 +50,12 @@ def search_by_name(
         fold: kept out of everything.
         compute: where and in which number format.
         preset: name of the values that are not asked for here.
-        settle: see ``search``; of no use under budgets.
+        settle: see ``search``; None under budgets.
         budgets: KIND=AMOUNT, at least one for "hypersegnas" and none for others.
         tolerance: share of a budget that a network may stay below it.
         num_candidates: to rank for each budget.
         supernet: RUN of a trained supernet.
+        calibration: file of ``python -m monai_nas.benchmarks.training_memory``, of this device and number format.
 
     Raises:
         UserError: for arguments that do not go together, and as the two raise it.
@@ -70,10 +73,16 @@ def search_by_name(
     if strategy != BUDGETED and supernet is None:
         if budgets:
             raise UserError(f"--budget {budgets[0]}: --strategy {strategy} knows no budgets, use --strategy {BUDGETED}")
+        if calibration is not None:
+            raise UserError(f"--calibration {calibration}: --strategy {strategy} knows no budgets: leave it out")
+        if num_candidates is not None:
+            raise UserError(f"--candidates {num_candidates}: --strategy {strategy} ranks none: leave it out")
         search(data, out, strategy=strategy, settle=settle, **common)
         return
     if not budgets:
         raise UserError(f"--strategy {BUDGETED}: say what the network may cost, such as --budget train_memory=2GB")
+    if settle is not None:
+        raise UserError(f"--{'' if settle else 'no-'}settle: --strategy {BUDGETED} has no such phase: leave it out")
     if supernet is not None and (minutes, epochs) != (None, None):
         raise UserError(f"--supernet {supernet}: is trained already: leave --minutes and --epochs out")
     search_within_budgets(
@@ -82,5 +91,6 @@ def search_by_name(
         budgets=[parse_budget(text, tolerance) for text in budgets],
         supernet=supernet,
         num_candidates=num_candidates,
+        calibration=None if calibration is None else Calibration.load(calibration),
         **common,
     )

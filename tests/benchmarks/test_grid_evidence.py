@@ -196,6 +196,9 @@ def test_all_variants_are_scored_on_the_same_architectures(finished: Finished, p
     assert all(len(dice) == 3 for dice in scores.values()) and scores["removed"] != scores["kept"]
     supernets = sorted(path.stem for path in (finished.folder / "out" / "supernets").iterdir())
     assert supernets == ["annealed", "image_only", "kept", "none"]
+    assert len({finished.result(f"supernets/{name}")["steps"] for name in supernets}) == 1
+    timed = [finished.result(f"supernets/{name}")["minutes"]["asked"] for name in supernets]
+    assert timed == [COUNTS.supernet_minutes, None, None, None]
     environment = finished.result("supernets/annealed")["environment"]
     assert environment["threads"] >= 1 and "torch" in environment["versions"]
 
@@ -303,15 +306,16 @@ def test_minutes_of_another_processor_are_not_compared(
     finished: Finished, tmp_path: Path, patched: FakeTrain, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, calls = shutil.copytree(finished.folder / "out", tmp_path / "out"), len(patched.calls)
-    (out / "supernets" / "none.json").unlink()
-    kept = read_json(out / "supernets" / "kept.json")
-    kept["environment"]["processor"] = "an abacus, 2 cores"
-    write_json(out / "supernets" / "kept.json", kept)
+    for seed in (0, 1):
+        (out / "published" / f"dints_{seed}.json").unlink()
+    beside = read_json(out / "published" / "chosen_0.json")
+    beside["environment"]["processor"] = "an abacus, 2 cores"
+    write_json(out / "published" / "chosen_0.json", beside)
     arguments = [str(out) if word == str(finished.folder / "out") else word for word in finished.arguments]
     with pytest.raises(SystemExit) as leaving:
         main(arguments)
     assert leaving.value.code == 2 and len(patched.calls) == calls
-    assert "kept.json: made on an abacus, 2 cores, this is" in capsys.readouterr().err
+    assert "chosen_0.json: made on an abacus, 2 cores, this is" in capsys.readouterr().err
 
 
 def test_by_default_the_largest_budget_is_the_dearest_network(
@@ -343,6 +347,30 @@ def test_other_settings_are_refused(finished: Finished, capsys: pytest.CaptureFi
     assert "settings.json: results with width 4, now 8: ask for the same" in capsys.readouterr().err
 
 
+def test_folders_of_other_settings_are_refused(finished: Finished, phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"runs/settings\.json: results with candidates 3, now 4: ask for the same"):
+        GridStudy(phantoms, finished.folder / "runs", tmp_path, dataclasses.replace(COUNTS, candidates=4))
+
+
+def test_results_keep_to_one_supernet(
+    finished: Finished, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished.folder / "out", tmp_path / "out")
+    for runs_folder in (finished.folder / "runs" / "supernets", tmp_path):  # of another kind; lost
+        study = GridStudy(phantoms, runs_folder, out, COUNTS)
+        with pytest.raises(UserError, match=r"supernet\.pt: is not the supernet of .*annealed\.json: give the --runs"):
+            study.supernet("annealed")
+    (out / "supernets" / "annealed.json").unlink()
+    arguments = [str(out) if word == str(finished.folder / "out") else word for word in finished.arguments]
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert leaving.value.code == 2
+    assert (
+        "table1/annealed.json: rests on " in (said := capsys.readouterr().err)
+        and "annealed.json, which is gone" in said
+    )
+
+
 def test_without_a_code_the_published_part_is_left_out(
     phantoms: Path, patched: FakeTrain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -357,7 +385,12 @@ def test_a_part_brings_what_it_needs(phantoms: Path, patched: FakeTrain, tmp_pat
     units = all_units(GridStudy(phantoms, tmp_path, tmp_path, COUNTS), None, None)
     names = [unit.name for unit in units]
     assert len(set(names)) == len(names)
-    assert [unit.name for unit in planned(units, ["maps"])] == ["table1/architectures", "supernets/kept", "maps/maps"]
+    assert [unit.name for unit in planned(units, ["maps"])] == [
+        "table1/architectures",
+        "supernets/annealed",
+        "supernets/kept",
+        "maps/maps",
+    ]
     chosen = [unit.name for unit in planned(units, ["chosen"])]
     assert chosen[:4] == ["supernets/annealed", "correlation/architectures", "correlation/length", "chosen/search"]
     for number, unit in enumerate(units):

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings
-from monai_nas.benchmarks.grid_evidence_tables import kendall, ranks, spearman, summarize
+from monai_nas.benchmarks.grid_evidence_tables import gain, kendall, ranks, spearman, summarize
 from monai_nas.benchmarks.grid_evidence_units import repeated
 from monai_nas.export.tables import BLOCK, fill_tables
 from monai_nas.files import read_json, write_json
@@ -31,6 +31,16 @@ def test_ranks_by_hand() -> None:
     assert -1 <= found["kendall_95"][0] < found["kendall"] < found["kendall_95"][1] <= 1
     assert found == ranks([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0])
     assert ranks([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) is None and ranks([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]) is None
+
+
+def test_the_gain_of_one_score_over_another_by_hand() -> None:
+    truth = [1.0, 2.0, 3.0, 4.0]
+    found = gain([1.0, 3.0, 2.0, 4.0], truth[::-1], truth)  # as above, against the opposite of the truth
+    assert found is not None and found["architectures"] == 4
+    assert found["kendall"] == pytest.approx(4 / 6 + 1) and found["spearman"] == pytest.approx(0.8 + 1)
+    assert found["kendall_95"][0] < found["kendall"] < found["kendall_95"][1] == 2
+    nothing = gain(truth, truth, truth)
+    assert nothing is not None and nothing["kendall_95"] == nothing["spearman_95"] == [0.0, 0.0]
 
 
 def test_the_interval_is_narrower_for_more_architectures() -> None:
@@ -134,11 +144,11 @@ def test_the_page_shows_what_there_is(parts: tuple[str, ...], tmp_path: Path) ->
     write_all(out, settings, parts)
     write_json(out / "summary.json", summarize(out, settings))
     blocks = [block["body"].splitlines() for block in BLOCK.finditer(fill_tables(PAGE.read_text(), tmp_path))]
-    start, table1, figure3, tau, figure4, race, chosen, gain, published, *rest = blocks
+    start, table1, figure3, tau, figure4, race, chosen, apart, published, *rest = blocks
     _, promises, networks, differences, picture, maps = rest
     assert start == ["*Not there yet: `results/supernet_start.json`.*"]
-    tables = (table1, figure3, tau, figure4, race, chosen, gain, published, promises, networks, differences)
-    assert [len(block) - 2 for block in tables] == [5, 12, 4, 24, 1, 2, 1, 2, 3, 5, 8]
+    tables = (table1, figure3, tau, figure4, race, chosen, apart, published, promises, networks, differences)
+    assert [len(block) - 2 for block in tables] == [5, 12, 6, 24, 1, 2, 1, 2, 3, 5, 8]
     assert picture == ["*Not there yet: `results/hypersegnas/maps/maps.png`.*"]
     if "race" in parts:
         assert (
@@ -154,16 +164,18 @@ def test_the_page_shows_what_there_is(parts: tuple[str, ...], tmp_path: Path) ->
         assert table1[2] == "| no MAN | - | - | - | - | - | - |" and figure3[2] == "| 1 | - | - | - | - | - | - |"
     if "correlation" in parts:
         assert tau[2].startswith("| inherited - from scratch | 24 | -1 | -1, -1 | -1 | -1, -1 |")
-        assert tau[5].split("|")[2:4] == [" 8 ", " 1 "]
+        assert tau[4].startswith("| gain by fine-tuning | 24 | 2 | 2, 2 | 2 | 2, 2 |")
+        assert tau[5].startswith("| memory - from scratch | 24 | 1 | 1, 1 | 1 | 1, 1 |")
+        assert tau[7].split("|")[2:4] == [" 8 ", " 1 "]
         assert figure4[3] == "| 2 | 51 | 34.38 | 1.562 | 1.562 | 1.562 |" and figure4[2].endswith("| 0 | - |")
     else:
         assert tau[2].endswith("| - | - | - | - | - |")
     if "chosen" in parts:
         assert chosen[2].startswith("| chosen | 4 | 77.34 | 2.017 | ") and chosen[2].endswith("| 600 | 80 | 2 |")
-        assert gain[2].startswith("| chosen - random | 4 | 27.34 | 2.017 | ")
-        assert gain[2].endswith("| 25, 26.56, 28.12, 29.69 |")
+        assert apart[2].startswith("| chosen - random | 4 | 27.34 | 2.017 | ")
+        assert apart[2].endswith("| 25, 26.56, 28.12, 29.69 |")
     else:
-        assert gain[2] == "| chosen - random | - | - | - | - | - |"
+        assert apart[2] == "| chosen - random | - | - | - | - | - |"
     if "budgets" in parts:
         assert promises[2] == "| largest | train_memory=300MB | 288 | 292.5 | 1.562 | -2.5 | 500 | 8.5 |"
         assert promises[4] == "| a third | train_memory=100MB | 96 | 97.5 | 1.562 | -2.5 | 500 | 8.5 |"

@@ -58,7 +58,7 @@ class Trainings:
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
-    fake = Trainings({"ours_6": 0.8, "ours_12": 0.88, "ours_search_6": 0.9, "dynunet_39": 0.6, "nnunet_65": 0.3})
+    fake = Trainings({"ours_6": 0.8, "ours_8": 0.88, "ours_search_6": 0.9, "dynunet_27": 0.6, "nnunet_45": 0.87})
     monkeypatch.setattr(units, "run_to_its_end", fake.run)
     monkeypatch.setattr(units, "score", fake.score)
     monkeypatch.setattr(module, "left_out", dict)
@@ -72,30 +72,30 @@ def words_for(data: Path, folder: Path, *more: str) -> list[str]:
     return [*words, "--architecture", str(architecture), "--first-minutes", "6", "--minutes-limit", "24", *more]
 
 
-def test_lengths_double_up_to_the_limit() -> None:
-    assert lengths(6, 96) == [6, 12, 24, 48, 96]
-    assert lengths(6, 95) == [6, 12, 24, 48]
-    assert lengths(6, 5) == []
+def test_lengths_grow_by_a_quarter_up_to_the_limit() -> None:
+    assert lengths(12, 37) == [12, 15, 19, 24, 30]
+    assert lengths(12, 38) == [12, 15, 19, 24, 30, 38]
+    assert lengths(0.5, 0.5) == [0.5] and lengths(6, 5) == []
 
 
 def test_each_trains_longer_until_it_has_the_dice(phantoms: Path, tmp_path: Path, trainings: Trainings) -> None:
     main(words_for(phantoms, tmp_path))
-    expected = ["ours_6", "ours_12", "ours_search_6", "dynunet_39", "nnunet_65"]
+    expected = ["ours_6", "ours_8", "ours_search_6", "dynunet_27", "nnunet_45"]
     assert trainings.names == [f"{name}_minutes" for name in expected]
     record = read_json(tmp_path / "minutes.json")
-    assert record["target_dice"] == 0.87 and record["asked_minutes"] == [6, 12, 24]
+    assert record["target_dice"] == 0.87 and record["asked_minutes"] == [6, 8, 10, 13, 17, 22]
     found = {
-        name: (entry["asked_minutes"], entry["dice"], entry["censored"], len(entry["trainings"]))
+        name: (entry["asked_minutes"], entry["dice"], entry["censored"], entry["at_most"], len(entry["trainings"]))
         for name, entry in record["contenders"].items()
     }
     assert found == {
-        "ours": (12, 0.88, False, 2),
-        "ours_search": (6, 0.9, False, 1),
-        "dynunet": (3 * 13, 0.6, True, 1),
-        "nnunet": (5 * 13, 0.3, True, 1),
+        "ours": (8, 0.88, False, False, 2),
+        "ours_search": (6, 0.9, False, False, 1),
+        "dynunet": (3 * 9, 0.6, True, False, 1),
+        "nnunet": (5 * 9, 0.87, False, True, 1),
     }
     times = {name: entry["times_as_long"] for name, entry in record["contenders"].items()}
-    assert times == pytest.approx({"ours": 1, "ours_search": 7 / 13, "dynunet": 40 / 13, "nnunet": 66 / 13})
+    assert times == pytest.approx({"ours": 1, "ours_search": 7 / 9, "dynunet": 28 / 9, "nnunet": 46 / 9})
     assert record["contenders"]["ours"]["trainings"][0]["environment"] == ENVIRONMENT
     assert record["environment"]["versions"]["torch"] and str(tmp_path) not in json.dumps(record)
 
@@ -119,7 +119,7 @@ def test_contenders_see_the_cases_outside_the_fold_and_a_fresh_cache(
 def test_what_was_cut_goes_on_and_what_is_done_stays(
     phantoms: Path, tmp_path: Path, trainings: Trainings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainings.cut = "ours_12_minutes"
+    trainings.cut = "ours_8_minutes"
     with pytest.raises(SystemExit) as left:
         main(words_for(phantoms, tmp_path))
     assert left.value.code == 130
@@ -127,7 +127,7 @@ def test_what_was_cut_goes_on_and_what_is_done_stays(
     assert record["contenders"]["dynunet"] is None and record["contenders"]["ours"]["censored"]
     assert record["contenders"]["ours"]["times_as_long"] is None
     main(words_for(phantoms, tmp_path))
-    assert [trainings.names.count(f"ours_{length}_minutes") for length in (6, 12)] == [1, 2]
+    assert [trainings.names.count(f"ours_{length}_minutes") for length in (6, 8)] == [1, 2]
     count = len(trainings.commands)
     capsys.readouterr()
     main(words_for(phantoms, tmp_path))

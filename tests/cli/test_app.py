@@ -175,6 +175,10 @@ def test_an_unknown_strategy_is_one_line(phantoms: Path, tmp_path: Path) -> None
     [
         (("--strategy", "hypersegnas"), "--budget train_memory=2GB"),
         (("--budget", "flops=1G"), "--strategy scnas knows no budgets"),
+        (("--candidates", "9"), "--candidates 9: --strategy scnas ranks none"),
+        (("--calibration", "memory.json"), "--calibration memory.json: --strategy scnas knows no budgets"),
+        (("--tolerance", "3%"), "--tolerance 3%: of no budget"),
+        (("--strategy", "hypersegnas", "--budget", "flops=1G", "--no-settle"), "--no-settle: --strategy hypersegnas"),
         (("--strategy", "hypersegnas", "--budget", "memory=1GB"), "'memory' is unknown"),
         (("--strategy", "hypersegnas", "--budget", "flops=1G", "--tolerance", "wide"), "--tolerance wide"),
         (("--strategy", "hypersegnas", "--budget", "flops=1G", "--tolerance", "200%"), "--tolerance 200%"),

@@ -37,6 +37,8 @@ def test_a_bundle_to_be_trained_is_made_of_task_plan_and_a_bundles_architecture(
         ("--task Task09_Spleen --plan plan.json", "--architecture missing"),
         ("--run runs/search --plan plan.json", "--run and --plan: give --run alone"),
         ("--run absent", "absent: no such folder"),
+        ("--run . --estimate absent", "absent: no such folder"),
+        ("--estimate runs/fold_0 --task Task09_Spleen", "--estimate stands beside --run"),
         ("--task Task09_Spleen --plan absent.json --architecture absent.json", "absent.json: no such file"),
         ("--task Spline --plan plan.json --architecture architecture.json", "Spline: no such task"),
     ],

@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 
 from monai_nas.architecture import Architecture
 from monai_nas.compute import Compute, choose_compute
+from monai_nas.cost import Calibration
 from monai_nas.errors import UserError
 from monai_nas.files import load_tensors, read_json, write_json
 from monai_nas.networks import build_network
@@ -66,6 +67,7 @@ def run(data: Path, out: Path, plan: Plan | None, **changes: Any) -> None:
         "fold": None,
         "compute": COMPUTE,
         "num_candidates": 4,
+        "calibration": Calibration("cpu", "float32", 0.25),
     }
     search_within_budgets(data, out, **(arguments | changes))
 
@@ -77,6 +79,12 @@ def finished(phantoms: Path, plan: Plan, tmp_path_factory: pytest.TempPathFactor
         patch.setattr(module, "one_shot_preset_named", lambda name: LITTLE)
         run(phantoms, out, plan)
     return out
+
+
+def test_a_calibration_of_another_device_is_refused_at_once(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="calibration of cuda in float16, needed is cpu in float32"):
+        run(phantoms, tmp_path / "run", plan, calibration=Calibration("cuda", "float16", 0.25))
+    assert not (tmp_path / "run").exists()
 
 
 def test_each_budget_has_a_run_that_a_bundle_can_be_made_of(finished: Path, plan: Plan) -> None:
@@ -99,7 +107,8 @@ def test_each_budget_has_a_run_that_a_bundle_can_be_made_of(finished: Path, plan
     assert [row["budget"] for row in rows] == [str(SMALL), str(LARGE)]
     assert float(rows[0]["flops"]) > 0 and float(rows[0]["latency"]) > 0
     for row in rows:
-        assert row["train_memory_in_words"].endswith("GB of tensors (patch 16x16x16, batch 2, float32, cpu)")
+        assert "GB of tensors (patch 16x16x16, batch 2, float32, cpu), about " in row["train_memory_in_words"]
+        assert row["train_memory_in_words"].endswith(" GB with scratch memory")
         assert float(row["parameters"]) == float(row["cost"])
 
 
@@ -302,6 +311,9 @@ def test_memory_of_a_gpu_is_called_an_estimate(plan: Plan) -> None:
     gpu = dataclasses.replace(COMPUTE, device=torch.device("cuda"))
     assert "float32, cuda), an estimate, not measured" in basis_of_kind("inference_memory", plan, gpu)
     assert "estimate" not in basis_of_kind("latency", plan, gpu)
+    calibration = Calibration("cuda", "float32", 0.25)
+    assert "estimate" not in basis_of_kind("train_memory", plan, gpu, calibration)
+    assert "an estimate" in basis_of_kind("inference_memory", plan, gpu, calibration), "it is of a training"
 
 
 def test_a_budget_that_differs_in_its_last_digit_is_another(phantoms: Path, plan: Plan, finished: Path) -> None:
