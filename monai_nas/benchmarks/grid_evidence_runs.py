@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def teach(study: GridStudy, assistant: Assistant) -> Record:
     run = RunFolder(study.runs / "supernets" / assistant)
     asked = study.settings.supernet_minutes if assistant == TIMED else None
     epochs = None if assistant == TIMED else study.result(f"supernets/{TIMED}")["epochs"]
-    length = {"minutes": asked, "epochs": epochs}
+    length: dict[str, Any] = {"minutes": asked, "epochs": epochs}
     settings = {"verb": "supernet", "assistant": assistant, "seed": SEED, **length, "fold": FOLD}
     run.open(settings | {"data": study.data.resolve().name, "dtype": str(study.compute.dtype)})
     learn, _, folds = study.cases

@@ -17,6 +17,8 @@ from monai_nas.networks import build_network
 from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.plans.plan import Plan
 
+NOT_READ = "copy_", "zero_", "fill_"  # operators that only write to their first argument
+
 
 class OperatorBytes(TorchDispatchMode):
     """Counts what operators read and write while it is entered: the bytes of their arguments and of their results.
@@ -30,9 +32,12 @@ class OperatorBytes(TorchDispatchMode):
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if not func.is_view and "empty" not in func.__name__:
-            self.total += sum(_bytes(leaf) for leaf in tree_leaves((args, kwargs, result)))
+        result, name = func(*args, **(kwargs or {})), func.overloadpacket.__name__
+        if not (func.is_view or name == "_unsafe_view" or "empty" in name):
+            written = {argument.name for argument in func._schema.arguments if argument.is_out}  # they are the result
+            read = [value for key, value in (kwargs or {}).items() if key not in written]
+            read += args[1:] if name in NOT_READ else args
+            self.total += sum(_bytes(leaf) for leaf in tree_leaves((read, result)))
         return result
 
 

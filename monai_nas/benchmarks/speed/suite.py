@@ -15,6 +15,7 @@ from monai_nas.benchmarks.speed.cost import cost_contest
 from monai_nas.benchmarks.speed.floor import floor_contest
 from monai_nas.benchmarks.speed.inference import inference_contest
 from monai_nas.benchmarks.speed.metrics import metrics_contest
+from monai_nas.benchmarks.speed.pipeline import pipeline_contest
 from monai_nas.benchmarks.speed.segmenters import Setting
 from monai_nas.benchmarks.speed.supernet_step import cell_step_contest, grid_step_contest
 from monai_nas.benchmarks.speed.training_step import training_step_contest
@@ -43,6 +44,18 @@ class Settings:
     def training_step(self, tick: Tick) -> dict[str, Any]:
         """See :mod:`~monai_nas.benchmarks.speed.training_step`."""
         return training_step_contest(
+            self.architecture,
+            self.plan,
+            repetitions=self.repetitions,
+            steps=3,
+            seed=self.seed,
+            device=self.device,
+            tick=tick,
+        )
+
+    def pipeline(self, tick: Tick) -> dict[str, Any]:
+        """See :mod:`~monai_nas.benchmarks.speed.pipeline`."""
+        return pipeline_contest(
             self.architecture,
             self.plan,
             repetitions=self.repetitions,
@@ -111,6 +124,7 @@ class Settings:
 
 CONTESTS: dict[str, Callable[[Settings, Tick], dict[str, Any]]] = {
     "training_step": Settings.training_step,
+    "pipeline": Settings.pipeline,
     "floor": Settings.floor,
     "search_step": Settings.search_step,
     "grid_step": Settings.grid_step,

@@ -1,9 +1,9 @@
 """A training step of a network: ours beside plain float32, the step's own convolutions alone, and peers' networks."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 import torch
@@ -128,14 +128,21 @@ def noise(plan: Plan, seed: int) -> dict[str, Tensor]:
 
 
 def own_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, steps: int) -> Callable[[], object]:
-    """Return what runs ``steps`` updates of our trainer."""
+    """Return what runs ``steps`` updates of our trainer on one batch."""
+    return own_updates(network, repeat(batch), batch["image"].ndim - 2, compute, steps)
+
+
+def own_updates(
+    network: nn.Module, batches: Iterator[dict[str, Tensor]], spatial_dims: int, compute: Compute, steps: int
+) -> Callable[[], object]:
+    """Return what runs the next ``steps`` updates of our trainer."""
     config = TrainerConfig()
-    learners = Learners(compute.place(network, batch["image"].ndim - 2), config, compute)
+    learners = Learners(compute.place(network, spatial_dims), config, compute)
 
     def run() -> None:
         make_trainer(
             learners,
-            list(repeat(batch, steps)),
+            islice(batches, steps),
             loss=segmentation_loss(),
             config=config,
             num_epochs=1,
@@ -147,12 +154,19 @@ def own_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, st
 
 
 def plain_steps(network: nn.Module, batch: dict[str, Tensor], compute: Compute, steps: int) -> Callable[[], object]:
-    """Return what runs ``steps`` updates as anybody would write them."""
-    network = compute.place(network, batch["image"].ndim - 2).train()
+    """Return what runs ``steps`` updates on one batch as anybody would write them."""
+    return plain_updates(network, repeat(batch), batch["image"].ndim - 2, compute, steps)
+
+
+def plain_updates(
+    network: nn.Module, batches: Iterator[Mapping[str, Tensor]], spatial_dims: int, compute: Compute, steps: int
+) -> Callable[[], object]:
+    """Return what runs the next ``steps`` updates as anybody would write them."""
+    network = compute.place(network, spatial_dims).train()
     optimizer, loss = torch.optim.Adam(network.parameters(), lr=TrainerConfig.rate), loss_of_monai()
 
     def run() -> None:
-        for _ in range(steps):
+        for batch in islice(batches, steps):
             plain_update(network, optimizer, loss, batch, compute)
 
     return run
