@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
@@ -33,13 +32,13 @@ TABLE1_DRAW, CORRELATION_DRAW, RANDOM_DRAW = 1, 2, 3  # streams of random number
 
 
 def teach(study: GridStudy, assistant: Assistant) -> Record:
-    """Train the supernet of a variant, or go on with it: one for the minutes asked for, the others as many epochs."""
+    """Train the supernet of a variant, or go on with it: one for the minutes asked for, the others as many steps."""
     run = RunFolder(study.runs / "supernets" / assistant)
-    asked = study.settings.supernet_minutes if assistant == TIMED else None
-    epochs = None if assistant == TIMED else study.result(f"supernets/{TIMED}")["epochs"]
-    length: dict[str, Any] = {"minutes": asked, "epochs": epochs}
-    settings = {"verb": "supernet", "assistant": assistant, "seed": SEED, **length, "fold": FOLD}
+    file, asked = run.path / "schedule.json", study.settings.supernet_minutes if assistant == TIMED else None
+    settings = {"verb": "supernet", "assistant": assistant, "seed": SEED, "minutes": asked, "fold": FOLD}
     run.open(settings | {"data": study.data.resolve().name, "dtype": str(study.compute.dtype)})
+    if asked is None:
+        write_json(file, study.result(f"supernets/{TIMED}")["schedule"])
     learn, _, folds = study.cases
     plan = run.choose_plan(study.plan, learn, study.task, study.values.adapt)
     run.keep(plan, folds)
@@ -50,16 +49,16 @@ def teach(study: GridStudy, assistant: Assistant) -> Record:
         plan,
         study.values_of(assistant),
         seed=SEED,
-        **length,
+        minutes=asked,
+        epochs=None,
         compute=study.compute,
     )
-    steps = Schedule.load(run.path / "schedule.json").total_steps
     return {
         "assistant": assistant,
         "seed": SEED,
         "minutes": {"asked": asked, "of_last_part": (time.perf_counter() - begin) / 60},
-        "epochs": max(1, round(steps / math.ceil(len(study.taught) / plan.batch_size))),
-        "steps": steps,
+        "schedule": read_json(file),
+        "steps": Schedule.load(file).total_steps,
         "cases": len(study.taught),
         "weights": file_sha256(run.path / SUPERNET),
     }

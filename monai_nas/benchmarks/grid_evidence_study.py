@@ -34,7 +34,7 @@ from monai_nas.training import mean_dice
 FOLD, SEED = 0, 0  # kept out of everything, and scored; of weights, order, augmentation and draws
 TOLERANCE = 0.05  # of the budget, as the command line's
 VARIANTS: tuple[Assistant, ...] = ("none", "image_only", "kept", "removed", "annealed")  # in the order of table 1
-TIMED: Assistant = "annealed"  # its supernet trains for the minutes asked for, the others for as many epochs
+TIMED: Assistant = "annealed"  # its supernet trains for the minutes asked for, the others for as many steps
 SUPERNETS: Mapping[Assistant, Assistant] = {  # of each variant: "removed" is "kept", judged without its MAN
     variant: "kept" if variant == "removed" else variant for variant in VARIANTS
 }
