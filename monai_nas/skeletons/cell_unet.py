@@ -203,8 +203,7 @@ class CellUNetSkeleton(nn.Module):
         for expand, normal in zip(self.expansions, self.decoder_normals):  # noqa: B905
             previous, current = current, [expand(previous, current, expansion) + skips.pop()]
             previous, current = current, [normal(previous, current, decoder_normal)]
-        previous = current = [activated(current)]  # the other maps are not needed any more
-        return self.logits(self.dropout(current[0]))
+        return self.logits(self.dropout(activated(current)))
 
     def first_features(self, image: Tensor) -> Tensor:
         """Return what the stem makes of the image; in evaluation with all its bits, also under autocast."""
