@@ -4,6 +4,8 @@ Measured on a processor with bfloat16 instructions (`docs/decisions/0004`): the 
 takes 5-20 times its other parts, and stock pooling 5-20 times a dense convolution.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,10 +59,14 @@ def avg_pool(features: Tensor, stride: list[int]) -> Tensor:
 
 
 def leaky_relu(features: Tensor) -> Tensor:
-    """LeakyReLU of slope 0.01, of which autograd keeps the result, as the convolution after it does, not its input."""
+    """LeakyReLU of slope 0.01, for convolutions to read.
+
+    In training autograd keeps the result, as the convolution after it does, and not the features. Without gradients the
+    result has the number format that autocast would give it for the convolution.
+    """
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
-        if torch.is_grad_enabled() and not _is_recorded():
-            return _leaky_relu_from_result(features)
+        if not _is_recorded():
+            return _leaky_relu_from_result(features) if torch.is_grad_enabled() else _leaky_relu_to_read(features)
     return F.leaky_relu(features)
 
 
@@ -78,6 +84,15 @@ def _leaky_relu_from_result(features: Tensor) -> Tensor:
 
 
 @torch.jit.unused
+def _leaky_relu_to_read(features: Tensor) -> Tensor:
+    device = features.device.type
+    if not torch.is_autocast_enabled(device):
+        return F.leaky_relu(features)
+    rounded = features.to(torch.get_autocast_dtype(device))
+    return F.leaky_relu(features) if rounded is features else F.leaky_relu_(rounded)
+
+
+@torch.jit.unused
 def _instance_norm_on_cpu(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     norm = NarrowInstanceNorm if features.shape[1] < _REGISTER else InstanceNorm
     return norm.apply(features, weight, bias, eps)
@@ -85,22 +100,25 @@ def _instance_norm_on_cpu(features: Tensor, weight: Tensor, bias: Tensor, eps: f
 
 @torch.jit.unused
 def _dilated_convolution_on_cpu(features: Tensor, weight: Tensor, stride: list[int], rate: int) -> Tensor:
-    """Take strides out of a dilated convolution, then choose the form of its weight gradient.
+    """Take strides out of a dilated convolution where its rate is a multiple of them; choose the form of its gradients.
 
-    Where the rate is a multiple of the stride, only every stride-th voxel is read: taking those first leaves a
-    convolution of stride 1 and rate / stride. Elsewhere taking them from the result of stride 1 is still the fastest.
+    There only every stride-th voxel is read: taking those first leaves a convolution of stride 1 and rate / stride.
     """
     if torch.is_autocast_enabled("cpu"):  # a Function sees the types it is given, so cast as conv3d would
         dtype = torch.get_autocast_dtype("cpu")
         features, weight = features.to(dtype), weight.to(dtype)
-    if any(rate % step for step in stride):
-        return TakeEvery.apply(_dilated_convolution_on_cpu(features, weight, [1] * len(stride), rate), stride)
-    rates = [rate // step for step in stride]
-    features = TakeEvery.apply(features, stride) if max(stride) > 1 else features
-    if len(set(rates)) == 1 and rates[0] > 1 and min(features.shape[2:]) // rates[0] >= 3:
-        return DilatedConvolution.apply(features, weight, rates[0])
+    if not any(rate % step for step in stride):
+        rates = [rate // step for step in stride]
+        features = TakeEvery.apply(features, stride) if max(stride) > 1 else features
+        stride = [1] * len(stride)
+    else:
+        rates = [rate] * len(stride)
+    strided = max(stride) > 1
+    on_lattices = len(set(rates)) == 1 and rates[0] > 1 and all(math.gcd(rates[0], step) == 1 for step in stride)
+    if on_lattices and (strided or min(features.shape[2:]) // rates[0] >= 3):
+        return DilatedConvolution.apply(features, weight, stride, rates[0])
     convolve = F.conv3d if weight.dim() == 5 else F.conv2d
-    return convolve(features, weight, None, 1, rates, rates)
+    return convolve(features, weight, None, stride, rates, rates)
 
 
 @torch.jit.unused

@@ -28,6 +28,12 @@ def test_undone_only_meanwhile() -> None:
         assert len(node) == 1
     with torch.autocast("cpu", dtype=torch.bfloat16), changes.UNDONE["strided max pooling in 32 bits"]():
         assert fast.max_pool(features.bfloat16(), [2, 2, 2]).dtype == torch.float32
+    weight = torch.randn(4, 4, 3, 3, 3)
+    features.requires_grad_()
+    with changes.UNDONE["strides after dilated convolutions"]():
+        late = fast.dilated_convolution(features, weight, [2, 2, 2], 3)
+    assert late.grad_fn.name() == "TakeEveryBackward"
+    torch.testing.assert_close(late, fast.dilated_convolution(features, weight, [2, 2, 2], 3), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

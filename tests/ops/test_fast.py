@@ -51,17 +51,35 @@ def test_dilated_convolution(dims: int, dtype: torch.dtype, channels_last: bool,
     )
 
 
-@pytest.mark.parametrize("stride", [(2, 2, 2), (2, 2, 1), (1, 2, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stride", [(2, 2, 2), (2, 2, 1), (1, 2, 1), (3, 3, 3), (1, 2, 3), (5, 1, 7)])
 @pytest.mark.parametrize("rate", [2, 3, 4])
-def test_strided_dilated_convolution(stride: tuple[int, ...], rate: int) -> None:
-    weight = torch.randn(4, 3, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+def test_strided_dilated_convolution(stride: tuple[int, ...], rate: int, dtype: torch.dtype) -> None:
+    weight = torch.randn(4, 3, 3, 3, 3, generator=torch.Generator().manual_seed(1)).to(dtype)
     compare(
         lambda x, w: fast.dilated_convolution(x, w, list(stride), rate),
         lambda x, w: F.conv3d(x, w, None, stride, rate, rate),
-        features(3, torch.float32, True),
+        features(3, dtype, True),
         weight,
-        tolerance=1e-3,
+        tolerance=TOLERANCE[dtype] * 3,
     )
+
+
+@pytest.mark.parametrize("size", [(2, 3, 4), (1, 2, 5), (13, 6, 2)])
+@pytest.mark.parametrize("stride", [(2, 2, 2), (1, 2, 2), (2, 1, 1)])
+def test_weight_gradient_of_few_voxels(size: tuple[int, ...], stride: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(2, 4, *size, generator=generator).to(memory_format=torch.channels_last_3d)
+    weight = torch.randn(5, 4, 3, 3, 3, generator=generator)
+    found = []
+    for dtype, convolve in (
+        (torch.bfloat16, lambda x, w: fast.dilated_convolution(x, w, list(stride), 3)),
+        (torch.float64, lambda x, w: F.conv3d(x, w, None, stride, 3, 3)),
+    ):
+        kernel = weight.bfloat16().to(dtype).requires_grad_()
+        output = convolve(drawn.bfloat16().to(dtype), kernel)
+        found.append(torch.autograd.grad(output.sum(), kernel)[0].double())
+    assert float((found[0] - found[1]).norm()) < 2**-7 * float(found[1].norm())
 
 
 @cases
@@ -125,9 +143,32 @@ def test_interleave_takes_every_second_voxel() -> None:
     assert lattices.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_results_of_a_lattice_read_it() -> None:
+    line = torch.arange(1.0, 8.0).reshape(1, 1, 7, 1)
+    lattices = functions.lattices_read(line, [2, 1], 3)[:, 0]
+    # of results 0 to 3, which read voxels (-3, 0, 3), (-1, 2, 5), (1, 4, 7) and (3, 6, 9): 0 and 3 share a lattice
+    assert [lattices[3 * which, :, 1].tolist() for which in range(3)] == [
+        [0, 1, 4, 7, 0],
+        [0, 3, 6, 0, 0],
+        [2, 5, 0, 0, 0],
+    ]
+
+
 @cases
 def test_leaky_relu(dims: int, dtype: torch.dtype, channels_last: bool) -> None:
     compare(fast.leaky_relu, F.leaky_relu, features(dims, dtype, channels_last), tolerance=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_leaky_relu_without_gradients_is_what_a_convolution_reads(dtype: torch.dtype) -> None:
+    drawn = features(3, dtype, True)
+    before = drawn.clone()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        result = fast.leaky_relu(drawn)
+    assert result.dtype == torch.bfloat16 and torch.equal(drawn, before)
+    torch.testing.assert_close(result.float(), F.leaky_relu(drawn.float()), rtol=2**-7, atol=0.0)
+    with torch.no_grad():
+        assert torch.equal(fast.leaky_relu(drawn), F.leaky_relu(drawn))
 
 
 def test_leaky_relu_keeps_what_the_convolution_after_it_keeps() -> None:
