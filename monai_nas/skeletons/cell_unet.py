@@ -98,7 +98,7 @@ class SearchableCell(nn.Module):
         nodes = [[self.first(first)], [self.second(second)]]
         for node in self.nodes:
             nodes.append([node(nodes, weights)])
-        nodes = nodes[NUM_INPUTS:]  # without gradients the inputs are freed before the output is made
+        nodes = nodes[2:]  # without gradients the inputs are freed before the output is made
         return cat([made[0] for made in nodes], dim=1)
 
 
