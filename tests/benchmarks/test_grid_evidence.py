@@ -87,7 +87,9 @@ def patched() -> Iterator[FakeTrain]:
         patch.setattr(grid_evidence_study, "one_shot_preset_named", lambda name: tiny)
         patch.setattr(budgets, "in_fresh_process", here)
         for module in (supernet_run, race, runs, budgets):
-            patch.setattr(module, "space_of", lambda plan: TopologySpace(num_blocks=3, num_levels=len(plan.strides)))
+            patch.setattr(
+                module, "space_of", lambda plan, values: TopologySpace(num_blocks=3, num_levels=len(plan.strides))
+            )
         patch.setattr(supernet_run, "TIMED_STEPS", 6)
         patch.setattr(topology_parts, "FIRST_FOREGROUND", 1.0)  # few steps would leave all background, and all scores 0
         patch.setattr(runs, "train", fake)
