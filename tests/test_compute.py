@@ -82,6 +82,27 @@ def test_a_batch_is_placed_without_waiting(monkeypatch: pytest.MonkeyPatch) -> N
     assert label is batch["label"]
 
 
+def test_patches_go_to_a_gpu_through_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    patches, pinned, asked = torch.rand(2, 3, 4, 5, 6), list[torch.Tensor](), list[dict[str, Any]]()
+    move: Any = torch.Tensor.to
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor)
+        return tensor.clone()
+
+    def note(tensor: torch.Tensor, **kwargs: Any) -> Any:
+        asked.append(kwargs)
+        return move(tensor, **(kwargs | {"device": "cpu"}))
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", note)
+    gpu = Compute(torch.device("cuda"), torch.float16, channels_last=True, workers=0)
+    for compute, times in ((FLOAT32, 0), (gpu, 1)):
+        placed = compute.place_patches(patches)
+        assert torch.equal(placed, patches) and placed.is_contiguous(memory_format=torch.channels_last_3d)
+        assert len(pinned) == times and asked[-1]["non_blocking"] and asked[-1]["device"] == compute.device
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults and tunes glibc")
 def test_freed_memory_is_kept() -> None:
     """In a process of its own: taking and freeing 40 MB again and again soon gives the same memory."""

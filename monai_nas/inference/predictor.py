@@ -114,7 +114,7 @@ def _logits(network: nn.Module, compute: Compute) -> Callable[[Tensor], Tensor]:
 
     def patch_logits(patches: Tensor) -> Tensor:
         with compute.autocast():
-            logits: Tensor = network(compute.place(patches))
+            logits: Tensor = network(compute.place_patches(patches))
         return logits.float()
 
     return patch_logits
