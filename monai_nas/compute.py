@@ -78,6 +78,13 @@ class Compute:
         )
 
 
+def device_name(device: torch.device) -> str:
+    """Return "cpu", or the name of a GPU; "cuda" where there is none to ask."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
 def choose_compute(low_precision: bool = True, device: str | None = None) -> Compute:
     """Decide how to compute on this machine.
 

@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.benchmarks.sampling_cost import patch_size
-from monai_nas.compute import Compute, choose_compute
+from monai_nas.compute import Compute, choose_compute, device_name
 from monai_nas.cost import Calibration, LiveBytes, training_memory
 from monai_nas.files import write_json
 from monai_nas.losses import segmentation_loss
@@ -174,7 +174,7 @@ def judge(rows: Sequence[dict[str, Any]], compute: Compute) -> dict[str, Any]:
         share = scratch_share(*([value for part in others for value in values[part]] for values in (predicted, taken)))
         off_taken.append(expected * (1.0 + share) / real - 1.0)
     calibration = Calibration(
-        compute.device.type, str(compute.dtype).removeprefix("torch."), scratch_share(predicted, taken)
+        device_name(compute.device), str(compute.dtype).removeprefix("torch."), scratch_share(predicted, taken)
     )
     return {
         "calibration": asdict(calibration),

@@ -81,7 +81,7 @@ def search(
             "--grid",
             help="What a supernet of --strategy hypersegnas holds: topology, skip connections and 3x3x3 convolutions, "
             "the default; topology_pseudo_3d, with convolutions in a plane and across it as well, for thick slices; "
-            "dints, the grid of DiNTS with its five operations and a norm on each path.",
+            "dints, the grid of DiNTS with its five operations and a norm on each path, for strides of 2 on all axes.",
         ),
     ] = None,
     blocks: Annotated[

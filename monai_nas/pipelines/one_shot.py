@@ -13,7 +13,7 @@ from monai_nas.compute import Compute
 from monai_nas.cost import Calibration
 from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
-from monai_nas.files import read_json
+from monai_nas.files import file_sha256, read_json
 from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
 from monai_nas.pipelines.budget_result import finish, write_pareto
 from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates
@@ -21,7 +21,7 @@ from monai_nas.pipelines.judging import foreground_region
 from monai_nas.pipelines.one_shot_preset import OneShotPreset, grid_named, one_shot_preset_named
 from monai_nas.pipelines.processes import first_alone, joined
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, sound_cases
-from monai_nas.pipelines.supernet_run import load_supernet, space_of, train_supernet
+from monai_nas.pipelines.supernet_run import load_supernet, space_of, supernet_file, train_supernet
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies.budget import UNITS, Budget
 from monai_nas.strategies.within_budget import check_reach
@@ -78,7 +78,7 @@ def search_within_budgets(
         UserError: for unsound data, a folder of another run, a budget out of reach, a calibration of another device or
             number format, or a loss that is not finite.
     """
-    values = with_grid(one_shot_preset_named(preset), supernet, grid, num_blocks)
+    values = values_for(preset, supernet, grid, num_blocks)
     if calibration is not None:
         calibration.check(compute)
     wanted = values.num_candidates if num_candidates is None else num_candidates
@@ -106,7 +106,7 @@ def search_within_budgets(
         "dtype": str(compute.dtype),
         "budgets": [[str(budget), budget.tolerance] for budget in budgets],
         "candidates": wanted,
-        "supernet": None if supernet is None else supernet.resolve().name,
+        "supernet": None if supernet is None else file_sha256(supernet_file(supernet)),
     }
     folders = [out] if len(budgets) == 1 else [out / f"budget_{number}" for number in range(1, len(budgets) + 1)]
     space = space_of(plan, values)
@@ -156,21 +156,26 @@ def search_within_budgets(
                 seed=seed,
                 compute=compute,
             ).run()
-            kept = ("verb", "strategy", "preset", "grid", "blocks", "seed", "minutes", "epochs", "fold")
+            kept = ("verb", "strategy", "preset", "grid", "blocks", "supernet", "seed", "minutes", "epochs", "fold")
             facts = {key: settings[key] for key in kept} | {"task": task.name, **facts}
             rows.append(first_alone(partial(finish, folder, out, budget, facts, plan, compute, calibration)) or {})
         first_alone(lambda: write_pareto(out / "pareto.csv", rows))
 
 
-def with_grid(values: OneShotPreset, supernet: Path | None, grid: str | None, num_blocks: int | None) -> OneShotPreset:
-    """Return the values with the grid that is asked for, or that a supernet was trained with.
+def values_for(preset: str, supernet: Path | None, grid: str | None, num_blocks: int | None) -> OneShotPreset:
+    """Return the values of a preset, with the grid that is asked for or that a supernet was trained with.
 
     Raises:
-        UserError: for an unknown grid, no block, or another grid than the supernet's.
+        UserError: for an unknown preset or grid, no block, or others than the supernet's.
     """
-    chosen: dict[str, Any] = {"grid": values.grid, "blocks": values.num_blocks}
+    values = one_shot_preset_named(preset)
+    chosen: dict[str, Any] = {"preset": preset, "grid": values.grid, "blocks": values.num_blocks}
     if supernet is not None and (file := supernet / "settings.json").exists():
         chosen |= {name: value for name, value in read_json(file).items() if name in chosen}
+    if num_blocks is not None and num_blocks < 1:
+        raise UserError(f"--blocks {num_blocks}: a grid has at least one")
+    if chosen["preset"] != preset:
+        raise UserError(f"--preset {preset}: the supernet of {supernet} has {chosen['preset']}: give that one")
     for name, value in (("grid", grid), ("blocks", num_blocks)):
         if value is not None:
             if supernet is not None and value != chosen[name]:

@@ -152,19 +152,25 @@ def train_supernet(
     (run.path / "checkpoint.pt").unlink(missing_ok=True)
 
 
+def supernet_file(path: Path) -> Path:
+    """Return RUN/supernet.pt; raises UserError where there is none."""
+    file = path / FILE
+    if not file.is_file():
+        raise UserError(f"{file}: no such file: give a RUN whose supernet has been trained, or train one")
+    return file
+
+
 def load_supernet(path: Path, plan: Plan, values: OneShotPreset, *, seed: int, compute: Compute) -> OneShot:
     """Return the trained supernet of a RUN, to be judged and not to be trained.
 
     Raises:
-        UserError: when RUN/supernet.pt is missing, or of another plan or preset.
+        UserError: when RUN/supernet.pt is missing, or of another plan or grid.
     """
-    file = path / FILE
-    if not file.is_file():
-        raise UserError(f"{file}: no such file: give a RUN whose supernet has been trained, or train one")
+    file = supernet_file(path)
     searcher = build_one_shot(plan, values, 1, seed, compute)
     try:
         searcher.parts.load_state_dict(load_tensors(file))
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: weights of another supernet: use the plan and the preset of its run") from error
+        raise UserError(f"{file}: weights of another supernet: use the plan of its run") from error
     searcher.parts.eval()
     return searcher

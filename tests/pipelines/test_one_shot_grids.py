@@ -11,7 +11,7 @@ from monai_nas.compute import choose_compute
 from monai_nas.errors import UserError
 from monai_nas.export import load_run
 from monai_nas.export.search_config import search_config
-from monai_nas.files import read_json
+from monai_nas.files import file_sha256, load_tensors, read_json, save_tensors
 from monai_nas.pipelines import one_shot
 from monai_nas.pipelines.one_shot import search_within_budgets
 from monai_nas.pipelines.one_shot_preset import GRIDS, ONE_SHOT_PRESETS
@@ -84,6 +84,31 @@ def test_another_grid_is_searched_and_searched_again(grid: str, phantoms: Path, 
     config = search_config(load_run(tmp_path / "run"))
     assert config["grid"] == f"${grid!r} if @strategy == 'hypersegnas' else None"
     assert config["num_blocks"] == "$3 if @strategy == 'hypersegnas' else None"
+
+
+def test_thick_slices_are_searched_with_pseudo_3d_convolutions(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    thick = dataclasses.replace(plan, strides=((2, 2, 1), (2, 2, 2)))
+    run(phantoms, tmp_path / "run", thick, grid="topology_pseudo_3d", num_blocks=3)
+    assert Plan.load(tmp_path / "run" / "plan.json").strides == thick.strides
+    with pytest.raises(UserError, match="stride"):
+        run(phantoms, tmp_path / "dints", thick, grid="dints", num_blocks=3)
+    assert not (tmp_path / "dints").exists()
+
+
+def test_a_search_goes_on_with_its_own_supernet_alone(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
+    run(phantoms, tmp_path / "run", plan, num_blocks=2)
+    again = {"supernet": tmp_path / "run", "epochs": None}
+    run(phantoms, tmp_path / "again", None, **again)
+    facts = read_json(tmp_path / "again" / "run.json")
+    assert facts["supernet"] == file_sha256(tmp_path / "run" / "supernet.pt")
+    state = load_tensors(tmp_path / "run" / "supernet.pt")
+    save_tensors(tmp_path / "run" / "supernet.pt", {name: value + 1 for name, value in state.items()})
+    with pytest.raises(UserError, match="started with supernet"):
+        run(phantoms, tmp_path / "again", None, **again)
+    with pytest.raises(UserError, match=r"--preset paper: the supernet of .* has cpu: give that one"):
+        run(phantoms, tmp_path / "other", None, preset="paper", **again)
+    with pytest.raises(UserError, match="--blocks 0: a grid has at least one"):
+        run(phantoms, tmp_path / "other", plan, num_blocks=0)
 
 
 def test_other_grids_are_refused_where_there_are_none(phantoms: Path, plan: Plan, tmp_path: Path) -> None:
