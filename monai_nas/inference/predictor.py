@@ -96,6 +96,7 @@ def patch_scores(network: nn.Module, *, compute: Compute, mirror: bool = True) -
     patch_logits = _logits(network, compute)
 
     def mirrored(patches: Tensor) -> Tensor:
+        patches = compute.place_patches(patches)  # before they are mirrored
         total: Tensor | None = None
         together = max(1, patches_at_once(compute.device) // len(patches))
         for flips in (FLIPS[at : at + together] for at in range(0, len(FLIPS), together)):

@@ -5,12 +5,13 @@ takes 5-20 times its other parts, and stock pooling 5-20 times a dense convoluti
 """
 
 import math
+from typing import List  # noqa: UP035  TorchScript reads these annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from monai_nas.ops.functions import DilatedConvolution, LeakyReLU, MaxPool3, TakeEvery
+from monai_nas.ops.functions import DilatedConvolution, Join, LeakyReLU, MaxPool3, TakeEvery, layout
 from monai_nas.ops.instance_norm import InstanceNorm, NarrowInstanceNorm
 
 _REGISTER = 16  # numbers of 32 bits in the widest vector register of processors
@@ -49,9 +50,12 @@ def avg_pool(features: Tensor, stride: list[int]) -> Tensor:
     """Mean over 3x3[x3] neighbours, counting the padding as zeros.
 
     On a processor it is a dense convolution with a fixed diagonal weight: torch has no bfloat16 average pooling there.
+    Features of 32 bits that no gradients are wanted of keep them: an autocast would round in a convolution.
     """
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
         if features.device.type == "cpu" and not torch.jit.is_tracing():
+            if features.dtype == torch.float32 and not torch.is_grad_enabled():
+                return _avg_pool_by_sums(features, stride)
             return _avg_pool_as_convolution(features, stride)
     if features.dim() == 5:
         return F.avg_pool3d(features, 3, stride, 1)
@@ -70,6 +74,14 @@ def leaky_relu(features: Tensor) -> Tensor:
     return F.leaky_relu(features)
 
 
+def join(parts: List[Tensor]) -> Tensor:  # noqa: UP006  TorchScript reads it
+    """Concatenate the channels of features (B, C, *S)."""
+    if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
+        if torch.is_grad_enabled() and not _is_recorded():
+            return _joined(parts)
+    return torch.cat(parts, dim=1)
+
+
 def instance_norm(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalise each channel of each sample of (B, C, *S), then scale and shift it by ``weight`` and ``bias`` (C,)."""
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
@@ -81,6 +93,11 @@ def instance_norm(features: Tensor, weight: Tensor, bias: Tensor, eps: float) ->
 @torch.jit.unused
 def _leaky_relu_from_result(features: Tensor) -> Tensor:
     return LeakyReLU.apply(features)
+
+
+@torch.jit.unused
+def _joined(parts: list[Tensor]) -> Tensor:
+    return Join.apply(*parts)
 
 
 @torch.jit.unused
@@ -137,3 +154,18 @@ def _avg_pool_as_convolution(features: Tensor, stride: list[int]) -> Tensor:
     weight = diagonal.reshape(channels, channels, *[1] * dims).expand(channels, channels, *[3] * dims)
     convolve = F.conv3d if dims == 3 else F.conv2d
     return convolve(features, weight.contiguous(), None, stride, 1)
+
+
+@torch.jit.unused
+def _avg_pool_by_sums(features: Tensor, stride: list[int]) -> Tensor:
+    """Sum over three neighbours, axis by axis, of the voxels that the stride leaves of an axis."""
+    memory_format = layout(features)
+    for axis, step in enumerate(stride, start=2):
+        first, before, after = (
+            features[(slice(None),) * axis + (slice(start, None, step),)] for start in (0, step - 1, 1)
+        )
+        total, count = first.clone(memory_format=memory_format), first.shape[axis]
+        total.narrow(axis, 1, count - 1).add_(before.narrow(axis, 0, count - 1))
+        total.narrow(axis, 0, after.shape[axis]).add_(after)
+        features = total
+    return features.div_(3 ** len(stride))

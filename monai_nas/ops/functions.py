@@ -127,11 +127,13 @@ class MaxPool3(Function):
         for axis, before, after in zip(range(2, gradient.dim()), winners[-2::-2], winners[::-2], strict=True):
             to_before = _without_first(gradient, axis) * before
             to_after = _without_last(gradient, axis) * after
-            gradient = gradient.clone()
-            _without_first(gradient, axis).sub_(to_before)
-            _without_last(gradient, axis).sub_(to_after)
-            _without_last(gradient, axis).add_(to_before)
-            _without_first(gradient, axis).add_(to_after)
+            result = torch.empty_like(gradient)
+            result.narrow(axis, 0, 1).copy_(gradient.narrow(axis, 0, 1))
+            torch.sub(_without_first(gradient, axis), to_before, out=_without_first(result, axis))
+            _without_last(result, axis).sub_(to_after)
+            _without_last(result, axis).add_(to_before)
+            _without_first(result, axis).add_(to_after)
+            gradient = result
         return gradient
 
 
@@ -156,6 +158,20 @@ class LeakyReLU(Function):
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         (result,) = ctx.saved_tensors
         return torch.ops.aten.leaky_relu_backward(gradient, result, SLOPE, True)
+
+
+class Join(Function):
+    """Concatenation of channels whose gradients are as dense as the parts; torch's are views with gaps."""
+
+    @staticmethod
+    def forward(ctx, *parts: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.counts = [part.shape[1] for part in parts]
+        return torch.cat(parts, 1)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
+        memory_format = layout(gradient)
+        return tuple(part.contiguous(memory_format=memory_format) for part in torch.split(gradient, ctx.counts, 1))
 
 
 class TakeEvery(Function):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these annotations
 
 import torch
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
 from monai_nas.ops import (
     ConvNorm,
@@ -14,6 +14,7 @@ from monai_nas.ops import (
     convolution,
     empty_like_strided,
 )
+from monai_nas.ops.fast import join
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 NUM_INPUTS = 2
@@ -99,7 +100,7 @@ class SearchableCell(nn.Module):
         for node in self.nodes:
             nodes.append([node(nodes, weights)])
         nodes = nodes[2:]  # without gradients the inputs are freed before the output is made
-        return cat([made[0] for made in nodes], dim=1)
+        return join([made[0] for made in nodes])
 
 
 class CellUNetSkeleton(nn.Module):

@@ -101,6 +101,21 @@ def test_strided_max_pool_keeps_16_bits(dims: int) -> None:
     compare(lambda x: fast.max_pool(x, [2] * dims), lambda x: pool(x, 3, 2, 1), drawn, tolerance=0.0)
 
 
+@pytest.mark.parametrize("stride", [(1, 1, 1), (2, 2, 2), (1, 2, 3), (2, 2), (1, 1)])
+def test_avg_pool_without_gradients_keeps_32_bits(stride: tuple[int, ...]) -> None:
+    pool = F.avg_pool3d if len(stride) == 3 else F.avg_pool2d
+    for channels_last in (False, True):
+        drawn = features(len(stride), torch.float32, channels_last)
+        before = drawn.clone()
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            pooled = fast.avg_pool(drawn, list(stride))
+        torch.testing.assert_close(pooled, pool(drawn, 3, stride, 1), rtol=1e-5, atol=1e-6)
+        assert torch.equal(drawn, before) and functions.layout(pooled) == functions.layout(drawn)
+    voxel = torch.ones(1, 1, *[1] * len(stride))
+    with torch.no_grad():
+        assert float(fast.avg_pool(voxel, list(stride))) == pytest.approx(3.0 ** -len(stride))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_avg_pool(dims: int, stride: int) -> None:
@@ -135,6 +150,17 @@ def test_instance_norm_of_a_tensor_with_history(channels: int) -> None:
     with torch.no_grad():
         own = fast.instance_norm(MetaTensor(image), weight, bias, 1e-5)
     torch.testing.assert_close(torch.as_tensor(own).as_subclass(Tensor), F.instance_norm(image), rtol=1e-4, atol=1e-5)
+
+
+@cases
+def test_join(dims: int, dtype: torch.dtype, channels_last: bool) -> None:
+    first, second = features(dims, dtype, channels_last), features(dims, dtype, channels_last)[:, :2]
+    compare(lambda x, y: fast.join([x, y]), lambda x, y: torch.cat([x, y], 1), first, second, tolerance=0.0)
+    inputs = [first.requires_grad_(), second.requires_grad_()]
+    output = fast.join(inputs)
+    memory_format = functions.layout(output)
+    for part in torch.autograd.grad(output, inputs, torch.ones_like(output)):
+        assert part.is_contiguous(memory_format=memory_format)
 
 
 def test_interleave_takes_every_second_voxel() -> None:
