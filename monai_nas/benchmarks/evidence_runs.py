@@ -135,6 +135,7 @@ def length_of(job: Job, study: Study) -> list[str]:
         raise UserError(f"{file}: no such file, {job.method} needs its steps: add {job.paced_by.method} to --methods")
     record = read_json(file)
     check_minutes(record, file, "train", job.paced_by.train_minutes)
+    check_minutes(record, file, "search", job.paced_by.search_minutes)
     num_learned = len(training_cases(study.data)) - len(record["scores"]["cases"])
     epochs = record["steps"]["all"] / math.ceil(num_learned / record["batch_size"])
     return ["--epochs", str(max(1, round(epochs * job.train_minutes / job.paced_by.train_minutes)))]

@@ -33,11 +33,8 @@ from monai_nas.training import Learners, TrainerConfig, make_trainer
 
 STEPS = 2  # the second has moments
 CELL_PATCH, GRID_PATCH = (40, 56, 40), (48, 64, 48)  # of the hippocampus
-WARM_UP_PATCH = (
-    48,
-    32,
-    32,
-)  # oneDNN's bfloat16 gradients break where a first axis has two voxels (docs/decisions/0004)
+# oneDNN's bfloat16 gradients break where a first axis has two voxels (docs/decisions/0004)
+WARM_UP_PATCH = (48, 32, 32)
 LIVE_LIMIT = 0.02  # share of the measured live bytes by which the prediction may be off
 TAKEN_LIMIT = 0.10  # share of what the machine gave
 

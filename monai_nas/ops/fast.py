@@ -25,8 +25,8 @@ def _is_recorded() -> bool:
 def dilated_convolution(features: Tensor, weight: Tensor, stride: list[int], rate: int) -> Tensor:
     """Convolve (B, Ci, *S) with a 3x3[x3] weight (Co, Ci, 3, 3[, 3]) dilated by ``rate``, padded to keep the size.
 
-    Sub-lattices of fewer than three voxels an axis are left to torch: there oneDNN 3 (in torch 2.13) reads past the end
-    and returns weight gradients of any size in bfloat16.
+    At stride 1 sub-lattices of fewer than three voxels an axis are left to torch: there oneDNN 3 (in torch 2.13) reads
+    past the end and returns weight gradients of any size in bfloat16.
     """
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
         if features.device.type == "cpu" and torch.is_grad_enabled() and rate > 1 and not _is_recorded():
@@ -54,7 +54,7 @@ def avg_pool(features: Tensor, stride: list[int]) -> Tensor:
     """
     if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
         if features.device.type == "cpu" and not torch.jit.is_tracing():
-            if features.dtype == torch.float32 and not torch.is_grad_enabled():
+            if features.dtype == torch.float32 and not torch.is_grad_enabled() and not _is_recorded():
                 return _avg_pool_by_sums(features, stride)
             return _avg_pool_as_convolution(features, stride)
     if features.dim() == 5:
@@ -103,7 +103,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 @torch.jit.unused
 def _leaky_relu_to_read(features: Tensor) -> Tensor:
     device = features.device.type
-    if not torch.is_autocast_enabled(device):
+    if not torch.is_autocast_enabled(device) or features.dtype == torch.float64:  # which autocast leaves alone
         return F.leaky_relu(features)
     rounded = features.to(torch.get_autocast_dtype(device))
     return F.leaky_relu(features) if rounded is features else F.leaky_relu_(rounded)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from monai_nas.ops.fast import leaky_relu, max_pool
 
-# Features (B, C, *S) and, in training, what their readers share once the first has made it: their LeakyReLU, and their
-# maximum over neighbours, each without elements until then. Empty where no path leads.
+# Features (B, C, *S) and, in training, what their readers share once the first has made it: their activation, LeakyReLU
+# or in DiNTS ReLU, and their maximum over neighbours; each is (0,) until then. Empty where no path leads.
 Node = List[Tensor]  # noqa: UP006
 
 
@@ -17,7 +17,7 @@ def activated(node: Node) -> Tensor:
     if not torch.is_grad_enabled():
         return leaky_relu(node[0])
     _make_room(node)
-    if node[1].numel() == 0:
+    if node[1].dim() == 1:
         node[1] = leaky_relu(node[0])
     return node[1]
 
@@ -27,7 +27,7 @@ def max_pooled(node: Node, stride: List[int]) -> Tensor:  # noqa: UP006  TorchSc
     if not torch.is_grad_enabled() or max(stride) > 1:
         return max_pool(node[0], stride)
     _make_room(node)
-    if node[2].numel() == 0:
+    if node[2].dim() == 1:
         node[2] = max_pool(node[0], stride)
     return node[2]
 

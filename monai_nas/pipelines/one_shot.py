@@ -171,7 +171,10 @@ def values_for(preset: str, supernet: Path | None, grid: str | None, num_blocks:
     values = one_shot_preset_named(preset)
     chosen: dict[str, Any] = {"preset": preset, "grid": values.grid, "blocks": values.num_blocks}
     if supernet is not None and (file := supernet / "settings.json").exists():
-        chosen |= {name: value for name, value in read_json(file).items() if name in chosen}
+        trained = read_json(file)
+        if not isinstance(trained, dict):
+            raise UserError(f"{file}: not the settings of a run: restore it")
+        chosen |= {name: value for name, value in trained.items() if name in chosen}
     if num_blocks is not None and num_blocks < 1:
         raise UserError(f"--blocks {num_blocks}: a grid has at least one")
     if chosen["preset"] != preset:

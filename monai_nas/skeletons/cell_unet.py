@@ -99,7 +99,7 @@ class SearchableCell(nn.Module):
         nodes = [[self.first(first)], [self.second(second)]]
         for node in self.nodes:
             nodes.append([node(nodes, weights)])
-        nodes = nodes[2:]  # without gradients the inputs are freed before the output is made
+        nodes = [made[:1] for made in nodes[2:]]  # what nobody reads any more is freed before the output is made
         return join([made[0] for made in nodes])
 
 

@@ -170,7 +170,9 @@ def test_the_limits_are_the_judged_ones() -> None:
     limits = {name: (one.least_speed, one.largest_memory) for name, one in COMPARISONS.items()}
     same, shipped = (4.0, 0.25), (20.0, 0.1)
     assert limits == {name: same if name.startswith("same") else shipped for name in COMPARISONS}
-    assert {one.theirs for name, one in COMPARISONS.items() if name.startswith("shipped")} == {"monai"}
+    kinds = ("shipped", "shipped_assisted", "shipped_kept", "shipped_kept_assisted")
+    assert set(COMPARISONS) == {"same", "same_layout", "same_low_precision", *kinds}
+    assert all(COMPARISONS[name].theirs == "monai" for name in kinds)
     for comparison in COMPARISONS.values():
         assert comparison.ours.startswith("ours") and comparison.theirs.startswith("monai")
         assert {comparison.ours, comparison.theirs} <= set(TRAININGS)

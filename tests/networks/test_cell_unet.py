@@ -165,7 +165,10 @@ def test_nodes_of_one_operation_have_32_bits_in_evaluation(operation: str) -> No
 def test_evaluation_takes_weights_of_any_format_as_they_are() -> None:
     for dtype in (torch.float64, torch.bfloat16):
         network = build(sample(), ISOTROPIC).to(dtype).eval()
-        assert network(torch.randn(1, 2, 8, 8, 8, dtype=dtype)).dtype == dtype
+        image = torch.randn(1, 2, 8, 8, 8, dtype=dtype)
+        assert network(image).dtype == dtype
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            assert network(image).dtype == dtype
 
 
 def test_an_indivisible_size_is_refused() -> None:
