@@ -55,6 +55,16 @@ class Compute:
             spatial_dims = item.ndim - 2
         return item.to(device=self.device, memory_format=self.layout(spatial_dims))  # type: ignore[call-overload]
 
+    def place_patches(self, patches: Tensor) -> Tensor:
+        """Move patches (B, C, H, W[, D]), in the layout, to the device.
+
+        A GPU copies them from pinned memory, while it still works on what is before and the next ones are cut.
+        """
+        if self.device.type == "cuda" and patches.device.type == "cpu":
+            patches = patches.pin_memory()
+        layout = self.layout(patches.ndim - 2)
+        return patches.to(device=self.device, memory_format=layout, non_blocking=True)
+
     def place_batch(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Move "image" (B, C, *S), in the layout, and "label" (B, 1, *S) of a batch to the device.
 
@@ -66,6 +76,13 @@ class Compute:
             image.to(device=self.device, memory_format=layout, non_blocking=True),
             label.to(device=self.device, non_blocking=True),
         )
+
+
+def device_name(device: torch.device) -> str:
+    """Return "cpu", or the name of a GPU; "cuda" where there is none to ask."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        return torch.cuda.get_device_name(device)
+    return device.type
 
 
 def choose_compute(low_precision: bool = True, device: str | None = None) -> Compute:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from monai_nas import compute as module
-from monai_nas.compute import Compute, choose_compute
+from monai_nas.compute import Compute, choose_compute, device_name
 from monai_nas.errors import UserError
 
 FLOAT32 = Compute(torch.device("cpu"), torch.float32, channels_last=True, workers=0)
@@ -80,6 +80,36 @@ def test_a_batch_is_placed_without_waiting(monkeypatch: pytest.MonkeyPatch) -> N
     assert {kwargs["device"] for kwargs in asked} == {FLOAT32.device}
     assert torch.equal(image, batch["image"]) and image.is_contiguous(memory_format=torch.channels_last_3d)
     assert label is batch["label"]
+
+
+def test_a_gpu_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device_name(torch.device("cpu")) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_name(torch.device("cuda")) == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    assert device_name(torch.device("cuda:1")) == "GPU of cuda:1"
+
+
+def test_patches_go_to_a_gpu_through_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    patches, pinned, asked = torch.rand(2, 3, 4, 5, 6), list[torch.Tensor](), list[dict[str, Any]]()
+    move: Any = torch.Tensor.to
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor)
+        return tensor.clone()
+
+    def note(tensor: torch.Tensor, **kwargs: Any) -> Any:
+        asked.append(kwargs)
+        return move(tensor, **(kwargs | {"device": "cpu"}))
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", note)
+    gpu = Compute(torch.device("cuda"), torch.float16, channels_last=True, workers=0)
+    for compute, times in ((FLOAT32, 0), (gpu, 1)):
+        placed = compute.place_patches(patches)
+        assert torch.equal(placed, patches) and placed.is_contiguous(memory_format=torch.channels_last_3d)
+        assert len(pinned) == times and asked[-1]["non_blocking"] and asked[-1]["device"] == compute.device
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults and tunes glibc")

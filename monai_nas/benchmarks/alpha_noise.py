@@ -43,6 +43,7 @@ SETTINGS: Mapping[str, BilevelConfig] = {
     "shipped": BilevelConfig(),
     "third_of_the_rate": BilevelConfig(alpha_rate=0.05),
     "half_warms_up": BilevelConfig(warmup_share=0.5),
+    "temperature_stays": BilevelConfig(temperature_end=1.0),
 }
 
 Alphas = Mapping[str, Sequence[Sequence[float]]]  # cell type -> (E, O)

@@ -28,11 +28,12 @@ from monai_nas.benchmarks.speed.training_step import loss_of_monai, noise, own_s
 from monai_nas.compute import choose_compute
 from monai_nas.files import write_json
 from monai_nas.networks import build_network
-from monai_nas.ops import Node, blocks, fast
-from monai_nas.ops.functions import MaxPool3
+from monai_nas.ops import Node, blocks, candidates, fast
+from monai_nas.ops.functions import MaxPool3, TakeEvery
 from monai_nas.ops.instance_norm import InstanceNorm
 from monai_nas.pipelines.run_folder import environment, network_arguments
 from monai_nas.plans.published import ARCHITECTURE_TASK, committed_architecture, committed_plan
+from monai_nas.skeletons import cell_unet
 
 WARM_UP = 10  # steps whose page faults are not counted: the allocator needs some to know its blocks
 
@@ -45,9 +46,22 @@ def max_pool_under_autocast(features: Tensor, stride: list[int]) -> Tensor:
     return pooled
 
 
+def dilated_at_stride_1(features: Tensor, weight: Tensor, stride: list[int], rate: int) -> Tensor:
+    """Convolve as :func:`monai_nas.ops.fast.dilated_convolution` does, but take what a stride leaves out afterwards."""
+    if not any(rate % step for step in stride):
+        return DILATED(features, weight, stride, rate)
+    every: Tensor = TakeEvery.apply(DILATED(features, weight, [1] * len(stride), rate), stride)  # type: ignore[no-untyped-call]
+    return every
+
+
 def activated_anew(node: Node) -> Tensor:
     """Return the LeakyReLU of a node's features, computed for each that reads it."""
     return fast.leaky_relu(node[0])
+
+
+def max_pooled_anew(node: Node, stride: list[int]) -> Tensor:
+    """Return the maximum over neighbours of a node's features, computed for each that reads it."""
+    return fast.max_pool(node[0], stride)
 
 
 def slow_adam(*arguments: Any, fused: bool, **options: Any) -> torch.optim.Optimizer:
@@ -56,12 +70,18 @@ def slow_adam(*arguments: Any, fused: bool, **options: Any) -> torch.optim.Optim
 
 
 ADAM = torch.optim.Adam
+DILATED = fast._dilated_convolution_on_cpu
 Undone = Callable[[], AbstractContextManager[object]]
 UNDONE: dict[str, Undone] = {
     OURS: nullcontext,
     "norms voxel by voxel": partial(patch.object, fast, "NarrowInstanceNorm", InstanceNorm),
+    "strides after dilated convolutions": partial(
+        patch.object, fast, "_dilated_convolution_on_cpu", dilated_at_stride_1
+    ),
     "strided max pooling in 32 bits": partial(patch.object, fast, "_max_pool_on_cpu", max_pool_under_autocast),
     "LeakyReLU for each reader": partial(patch.object, blocks, "activated", activated_anew),
+    "maximum for each reader": partial(patch.object, candidates, "max_pooled", max_pooled_anew),
+    "gradients of nodes as views": partial(patch.object, cell_unet, "join", partial(torch.cat, dim=1)),
     "one-hot labels": partial(patch.object, speed, "segmentation_loss", loss_of_monai),
     "Adam weight by weight": partial(patch.object, torch.optim, "Adam", slow_adam),
 }

@@ -21,17 +21,19 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from monai_nas.benchmarks.evidence_result import check_pair, estimated_anew, is_done, write_result
-from monai_nas.benchmarks.evidence_runs import LONG, RANDOM, Job, Study, pair_name, run_job
+from monai_nas.benchmarks.evidence_runs import EQUAL, LONG, RANDOM, Job, Study, pair_name, run_job
 from monai_nas.benchmarks.evidence_table import read_results, summarize
 from monai_nas.errors import UserError
 from monai_nas.files import write_json
 from monai_nas.metrics.table import METRICS
 from monai_nas.tasks.task import load_task
 
-SEARCHED = ("scnas", "scnas_retrained")  # search weights as they are; fresh weights
-OTHERS = (RANDOM, "res_unet", "dynunet", f"res_unet{LONG}", f"dynunet{LONG}")  # long: with the search's time added
+RETRAINED = "scnas_retrained"
+SEARCHED = ("scnas", RETRAINED)  # search weights as they are; fresh weights
+# equal: with the steps of scnas_retrained; long: with the search's time added
+OTHERS = (RANDOM, f"{RANDOM}{EQUAL}", "res_unet", "dynunet", f"res_unet{LONG}", f"dynunet{LONG}")
 METHODS = SEARCHED + OTHERS
-DIFFERENCES = (*((first, second) for first in SEARCHED for second in OTHERS), ("scnas_retrained", "scnas"))
+DIFFERENCES = (*((first, second) for first in SEARCHED for second in OTHERS), (RETRAINED, "scnas"))
 PAIRS = ((0, 0), (1, 1), (2, 2))
 SEARCH_MINUTES, TRAIN_MINUTES = 20.0, 10.0
 USER_FAULT, INTERRUPTED = 2, 130  # as of the command line
@@ -55,11 +57,15 @@ def make_job(
     if method == "scnas":
         return Job(method, fold, seed, search_minutes, 0.0, None)
     if method in OTHERS:
-        name = method.removesuffix(LONG)
+        name = method.removesuffix(LONG).removesuffix(EQUAL)
         short = Job(name, fold, seed, 0.0, train_minutes, name)
-        if method == name:
-            return short
-        return replace(short, method=method, train_minutes=train_minutes + search_minutes, short=short)
+        if method.endswith(LONG):
+            return replace(short, method=method, train_minutes=train_minutes + search_minutes, paced_by=short)
+        if method.endswith(EQUAL):
+            minutes = {"search_minutes": search_minutes, "train_minutes": train_minutes}
+            retrained = make_job(RETRAINED, fold, seed, **minutes, searched_in=searched_in)
+            return replace(short, method=method, paced_by=retrained)
+        return short
     return Job(method, fold, seed, search_minutes, train_minutes, searched_in / pair_name(fold, seed) / "scnas.json")
 
 

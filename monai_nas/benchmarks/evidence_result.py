@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from monai_nas.benchmarks.evidence_runs import LONG, Job, Study, check_minutes, commands, length_of, read_starts
+from monai_nas.benchmarks.evidence_runs import PACED, Job, Study, check_minutes, commands, length_of, read_starts
 from monai_nas.benchmarks.evidence_table import Results
 from monai_nas.benchmarks.paper_cost import SIZE
 from monai_nas.cost import Cost, architecture_cost
@@ -46,14 +46,14 @@ def check_result(file: Path, job: Job, task: str) -> None:
 def check_pair(job: Job, study: Study) -> None:
     """Make sure that what a job is to be compared with was made on this processor.
 
-    What takes the steps of a shorter run, not minutes, may be made anywhere.
+    What takes the steps of another run, not minutes, may be made anywhere.
 
     Raises:
         UserError: when the job's pair has results of another processor.
     """
-    if job.short is None:
+    if job.paced_by is None:
         for file in sorted(job.result_file(study).parent.glob("*.json")):
-            if not file.stem.endswith(LONG):
+            if not file.stem.endswith(PACED):
                 check_processor(file)
 
 

@@ -23,6 +23,8 @@ from monai_nas.tasks.splits import training_cases
 
 RANDOM = "random"
 LONG = "_long"  # ends the name of a method that repeats a shorter one with more steps
+EQUAL = "_equal"  # ends the name of a method that repeats another one with the steps of the searched network
+PACED = (LONG, EQUAL)
 POLL_SECONDS = 0.5
 
 Tick = Callable[[], None]
@@ -53,7 +55,7 @@ class Job:
     search_minutes: float  # that the architecture costs; 0 where nothing was searched
     train_minutes: float  # 0 where the weights of the search are taken as they are
     architecture: str | Path | None  # a hand-made network, RANDOM, or a result file; None for a search
-    short: "Job | None" = None  # the same in less time, whose epochs are taken in proportion to the minutes
+    paced_by: "Job | None" = None  # the training whose epochs are taken, in proportion to the minutes
 
     @property
     def pair(self) -> str:
@@ -120,22 +122,23 @@ def commands(job: Job, study: Study, length: Sequence[str]) -> list[list[str]]:
 def length_of(job: Job, study: Study) -> list[str]:
     """Return the option that says how long the first command of a job takes.
 
-    A job that has a shorter one takes that one's epochs in proportion to the minutes, and not minutes of its own: so it
-    is worth the same on a machine that is slower now than when the shorter one ran.
+    A job that is paced by another takes that one's epochs in proportion to the minutes, and not minutes of its own: so
+    it is worth the same on a machine that is slower now than when the other one ran.
 
     Raises:
-        UserError: when the shorter one has no result, or is of another length.
+        UserError: when the other one has no result, or is of another length.
     """
-    if job.short is None:
+    if job.paced_by is None:
         return ["--minutes", f"{job.minutes:g}"]
-    file = job.short.result_file(study)
+    file = job.paced_by.result_file(study)
     if not file.exists():
-        raise UserError(f"{file}: no such file, {job.method} needs its steps: add {job.short.method} to --methods")
+        raise UserError(f"{file}: no such file, {job.method} needs its steps: add {job.paced_by.method} to --methods")
     record = read_json(file)
-    check_minutes(record, file, "train", job.short.train_minutes)
+    check_minutes(record, file, "train", job.paced_by.train_minutes)
+    check_minutes(record, file, "search", job.paced_by.search_minutes)
     num_learned = len(training_cases(study.data)) - len(record["scores"]["cases"])
     epochs = record["steps"]["all"] / math.ceil(num_learned / record["batch_size"])
-    return ["--epochs", str(max(1, round(epochs * job.train_minutes / job.short.train_minutes)))]
+    return ["--epochs", str(max(1, round(epochs * job.train_minutes / job.paced_by.train_minutes)))]
 
 
 def run_job(job: Job, study: Study, tick: Tick) -> None:

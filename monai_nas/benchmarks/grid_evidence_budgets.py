@@ -56,7 +56,7 @@ def set_budgets(study: GridStudy) -> Record:
     Raises:
         UserError: when one is out of reach, naming the reachable range.
     """
-    space, asked = space_of(study.plan), study.settings.largest
+    space, asked = space_of(study.plan, study.values), study.settings.largest
     kind = "train_memory" if asked is None else parse_budget(asked, TOLERANCE).kind
     cost_of = cache(cost_of_kind(kind, study.plan, study.compute))
     low, high = reach(space, cost_of)

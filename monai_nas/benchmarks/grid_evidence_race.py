@@ -24,7 +24,9 @@ def judge_all(study: GridStudy) -> Record:
     """Judge candidates of one budget on all cases of a search, none dropped; then race them by these scores."""
     budget, rng = study.budget(), np.random.default_rng([SEED, RACE_DRAW])
     cost_of = cost_of_kind(budget.kind, study.plan, study.compute)
-    candidates = list(sample_within(space_of(study.plan), cost_of, budget, count=study.settings.raced, rng=rng))
+    candidates = list(
+        sample_within(space_of(study.plan, study.values), cost_of, budget, count=study.settings.raced, rng=rng)
+    )
     searcher, scores, seconds = study.supernet("annealed"), list[Scores](), list[float]()
     for architecture in candidates:
         begin = time.perf_counter()

@@ -67,7 +67,7 @@ def teach(study: GridStudy, assistant: Assistant) -> Record:
 def draw(study: GridStudy, count: int, stream: int) -> Record:
     """Draw architectures that are spread over training memory."""
     cost_of = cost_of_kind("train_memory", study.plan, study.compute)
-    drawn = stratified(space_of(study.plan), cost_of, count, np.random.default_rng([SEED, stream]))
+    drawn = stratified(space_of(study.plan, study.values), cost_of, count, np.random.default_rng([SEED, stream]))
     return {
         "seed": [SEED, stream],
         "train_memory_bytes": [cost for _, cost in drawn],
@@ -162,7 +162,9 @@ def choose_within(study: GridStudy, name: str, budget: Budget) -> Record:
     was_begun = folder.exists()
     cost_of = cost_of_kind(budget.kind, study.plan, study.compute)
     basis = basis_of_kind(budget.kind, study.plan, study.compute)
-    draw_candidates(folder, budget, space_of(study.plan), cost_of, basis, count=study.settings.candidates, seed=SEED)
+    draw_candidates(
+        folder, budget, space_of(study.plan, study.values), cost_of, basis, count=study.settings.candidates, seed=SEED
+    )
     facts = _search(study, name, budget, values=study.values, regions=study.regions).run()
     minutes = None if was_begun else (time.perf_counter() - begin) / 60
     return {"seed": SEED, "minutes": minutes, **facts, "architecture": read_json(folder / "architecture.json")}
@@ -172,7 +174,7 @@ def draw_within(study: GridStudy) -> Record:
     """Draw random architectures of the budget, one for each pair."""
     budget, rng = study.budget(), np.random.default_rng([SEED, RANDOM_DRAW])
     cost_of = cost_of_kind(budget.kind, study.plan, study.compute)
-    found = sample_within(space_of(study.plan), cost_of, budget, count=study.settings.pairs, rng=rng)
+    found = sample_within(space_of(study.plan, study.values), cost_of, budget, count=study.settings.pairs, rng=rng)
     return {
         "seed": [SEED, RANDOM_DRAW],
         "budget": str(budget),

@@ -20,6 +20,7 @@ from monai_nas.inference.predictor import sliding_window
 from monai_nas.pipelines.judging import foreground_region
 from monai_nas.pipelines.one_shot import split_for_ranking
 from monai_nas.pipelines.one_shot_preset import OneShotPreset, one_shot_preset_named
+from monai_nas.pipelines.preset import preset_named
 from monai_nas.pipelines.run_folder import environment, fold_cases, plan_for, sound_cases
 from monai_nas.pipelines.supernet_run import FILE as SUPERNET
 from monai_nas.pipelines.supernet_run import load_supernet
@@ -99,9 +100,11 @@ class GridStudy:
 
     def _dependencies(self) -> Record:
         """Return the settings, the number format, and the preset's values from the supernet on."""
-        values = self.values
+        values, training = self.values, preset_named("cpu").training
         return {
             **asdict(self.settings),
+            "grid": [values.grid, values.num_blocks],
+            "training": {**asdict(training), "betas": list(training.betas)},
             "dtype": str(self.compute.dtype),
             "supernet": asdict(values.supernet),
             "ranking": [values.num_judging_parts, values.num_finalists],

@@ -123,9 +123,11 @@ def sampled_training(
     return Training(compute, strategy.parts, lambda step: strategy.step(SearchBatch(step, batch, None)))
 
 
-def monai_training(setting: Setting, *, cell: type[Cell] = Cell, channels_last: bool = False) -> Training:
-    """Return the training of MONAI's grid in float32; its rate is 0, too."""
-    compute = replace(choose_compute(False, setting.device), channels_last=channels_last)
+def monai_training(
+    setting: Setting, *, cell: type[Cell] = Cell, channels_last: bool = False, low_precision: bool = False
+) -> Training:
+    """Return the training of MONAI's grid; its rate is 0, too."""
+    compute = replace(choose_compute(low_precision, setting.device), channels_last=channels_last)
     torch.manual_seed(setting.seed)
     with redirect_stdout(io.StringIO()):  # it prints advice on sizes
         grid = TopologySearch(
@@ -152,7 +154,9 @@ def monai_training(setting: Setting, *, cell: type[Cell] = Cell, channels_last: 
                 parameter.requires_grad_(False)
             image, label = compute.place_batch(batch)
             optimizer.zero_grad()
-            value = loss(network(image), label)
+            with compute.autocast():
+                logits = network(image)
+            value = loss(logits.float(), label)
             value.backward()
             optimizer.step()
         return float(value.detach())  # waits for a GPU
@@ -174,8 +178,10 @@ TRAININGS: dict[str, Callable[[Setting], Training]] = {
     "ours": partial(sampled_training, low_precision=True),
     "ours_assisted": partial(sampled_training, low_precision=True, assisted=True),
     "ours_kept": partial(sampled_training, low_precision=True, recompute=False),
+    "ours_kept_assisted": partial(sampled_training, low_precision=True, recompute=False, assisted=True),
     "monai_two": partial(monai_training, cell=TwoCandidateCell),
     "monai_two_channels_last": partial(monai_training, cell=TwoCandidateCell, channels_last=True),
+    "monai_two_low_precision": partial(monai_training, cell=TwoCandidateCell, channels_last=True, low_precision=True),
     "monai": monai_training,
 }
 
@@ -193,9 +199,11 @@ class Comparison:
 COMPARISONS = {
     "same": Comparison("ours_float32", "monai_two", 4.0, 1 / 4),  # candidates and precision, not optimisers
     "same_layout": Comparison("ours_float32", "monai_two_channels_last", 4.0, 1 / 4),  # and memory layout, as we use it
+    "same_low_precision": Comparison("ours", "monai_two_low_precision", 4.0, 1 / 4),
     "shipped": Comparison("ours", "monai", 20.0, 1 / 10),
     "shipped_assisted": Comparison("ours_assisted", "monai", 20.0, 1 / 10),
     "shipped_kept": Comparison("ours_kept", "monai", 20.0, 1 / 10),
+    "shipped_kept_assisted": Comparison("ours_kept_assisted", "monai", 20.0, 1 / 10),
 }
 
 

@@ -21,7 +21,7 @@ from monai_nas.inference.predictor import sliding_window
 from monai_nas.inference.volume import Volume, segment
 from monai_nas.networks import build_network
 from monai_nas.pipelines.budget_costs import cost_of_kind
-from monai_nas.pipelines.one_shot_preset import grid_plan
+from monai_nas.pipelines.one_shot_preset import grid_plan, one_shot_preset_named
 from monai_nas.pipelines.run_folder import network_arguments
 from monai_nas.pipelines.supernet_run import space_of
 from monai_nas.plans.plan import Plan
@@ -140,7 +140,7 @@ def one_prediction(seed: int) -> Work:
 def _memory_of_networks() -> tuple[Callable[[Architecture], float], Any, Architecture]:
     """Return what the budget limits of an architecture, the space, and one architecture of it."""
     plan = grid_plan(committed_plan(ARCHITECTURE_TASK))
-    space = space_of(plan)
+    space = space_of(plan, one_shot_preset_named("cpu"))
     kind = parse_budget(BUDGET, TOLERANCE).kind
     return cost_of_kind(kind, plan, choose_compute(True, "cpu")), space, space.sample(np.random.default_rng(0))
 

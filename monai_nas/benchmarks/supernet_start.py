@@ -140,7 +140,7 @@ def teach(
     run()
     searcher.parts.eval()
     rng = np.random.default_rng(JUDGED_SEED)
-    judged = [space_of(plan).sample(rng) for _ in range(JUDGED)]
+    judged = [space_of(plan, values).sample(rng) for _ in range(JUDGED)]
     dice = [mean_score(regions_dice(searcher.network(one), regions, plan, compute)) for one in judged]
     return {
         "seed": seed,

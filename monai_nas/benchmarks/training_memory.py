@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from monai_nas.architecture import Architecture
 from monai_nas.benchmarks.fresh_process import Growth, in_fresh_process
 from monai_nas.benchmarks.sampling_cost import patch_size
-from monai_nas.compute import Compute, choose_compute
+from monai_nas.compute import Compute, choose_compute, device_name
 from monai_nas.cost import Calibration, LiveBytes, training_memory
 from monai_nas.files import write_json
 from monai_nas.losses import segmentation_loss
@@ -32,7 +32,9 @@ from monai_nas.spaces import SPACES
 from monai_nas.training import Learners, TrainerConfig, make_trainer
 
 STEPS = 2  # the second has moments
-WARM_UP_PATCH = (32, 32, 32)  # oneDNN's bfloat16 gradients break where a level has two voxels (docs/decisions/0004)
+CELL_PATCH, GRID_PATCH = (40, 56, 40), (48, 64, 48)  # of the hippocampus
+# oneDNN's bfloat16 gradients break where a first axis has two voxels (docs/decisions/0004)
+WARM_UP_PATCH = (48, 32, 32)
 LIVE_LIMIT = 0.02  # share of the measured live bytes by which the prediction may be off
 TAKEN_LIMIT = 0.10  # share of what the machine gave
 
@@ -58,14 +60,13 @@ class Setting:
 
     def network_arguments(self, architecture: Architecture) -> dict[str, Any]:
         """Return what :func:`~monai_nas.networks.build_network` needs."""
-        levels = dict(architecture.settings).get("num_levels")  # of a grid, whose first stride is its stem's
-        strides = ((2, 2, 2),) * 3 if levels is None else ((1, 1, 1),) + ((2, 2, 2),) * (levels - 1)
+        levels = dict(architecture.settings).get("num_levels", 3)  # of a grid, whose first stride is its stem's
         return {
             "architecture": architecture,
             "in_channels": self.in_channels,
             "out_channels": self.classes,
             "width": self.width,
-            "strides": strides,
+            "strides": ((2, 2, 2),) * levels,
         }
 
 
@@ -174,7 +175,7 @@ def judge(rows: Sequence[dict[str, Any]], compute: Compute) -> dict[str, Any]:
         share = scratch_share(*([value for part in others for value in values[part]] for values in (predicted, taken)))
         off_taken.append(expected * (1.0 + share) / real - 1.0)
     calibration = Calibration(
-        compute.device.type, str(compute.dtype).removeprefix("torch."), scratch_share(predicted, taken)
+        device_name(compute.device), str(compute.dtype).removeprefix("torch."), scratch_share(predicted, taken)
     )
     return {
         "calibration": asdict(calibration),
@@ -194,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=30, help="architectures, at least 2 (%(default)s)")
     parser.add_argument("--space", choices=tuple(SPACES), default="cell_unet", help="(%(default)s)")
     parser.add_argument("--width", type=int, default=32, help="stem channels (%(default)s)")
-    parser.add_argument("--patch", type=patch_size, default=(40, 56, 40), help="like 40x56x40")
+    parser.add_argument("--patch", type=patch_size, help="like 40x56x40; by default that of the hippocampus")
     parser.add_argument("--batch-size", type=int, default=2, help="images (%(default)s)")
     parser.add_argument("--in-channels", type=int, default=1, help="modalities (%(default)s)")
     parser.add_argument("--classes", type=int, default=3, help="with the background (%(default)s)")
@@ -206,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--count {options.count}: at least 2, as each is judged by the others")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {options.device}: torch finds no GPU here")
+    options.patch = options.patch or (CELL_PATCH if options.space == "cell_unet" else GRID_PATCH)
     names = ("space", "width", "patch", "batch_size", "in_channels", "classes", "seed", "device")
     setting = Setting(**{name: getattr(options, name) for name in names}, low_precision=not options.float32)
     rng = np.random.default_rng(options.seed)

@@ -75,6 +75,18 @@ def search(
         Path | None,
         typer.Option("--supernet", help="RUN of --strategy hypersegnas: search again in its trained supernet."),
     ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            "--grid",
+            help="What a supernet of --strategy hypersegnas holds: topology, skip connections and 3x3x3 convolutions, "
+            "the default; topology_pseudo_3d, with convolutions in a plane and across it as well, for thick slices; "
+            "dints, the grid of DiNTS with its five operations and a norm on each path, for strides of 2 on all axes.",
+        ),
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option("--blocks", min=1, help="Columns of the --grid; by default 12.", show_default=False)
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +141,8 @@ def search(
         num_candidates=candidates,
         supernet=supernet,
         calibration=calibration,
+        grid=grid,
+        num_blocks=blocks,
     )
     folders = f"budget_1 ... budget_{len(budget)}, pareto.csv; in each " if budget and len(budget) > 1 else ""
     typer.echo(f"{out}: {folders}architecture.json, network.json, plan.json, model.pt, history.csv")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from monai_nas.compute import Compute
+from monai_nas.compute import Compute, device_name
 from monai_nas.errors import UserError
 from monai_nas.files import read_json
 
@@ -21,7 +21,7 @@ class Calibration:
     Measured on random architectures by ``python -m monai_nas.benchmarks.training_memory``.
     """
 
-    device: str  # "cpu" or "cuda"
+    device: str  # of monai_nas.compute.device_name
     dtype: str  # "bfloat16"
     scratch_share: float  # of the live bytes
 
@@ -41,7 +41,7 @@ class Calibration:
 
     def check(self, compute: Compute) -> None:
         """Raise UserError when this is the calibration of another device or number format."""
-        device, dtype = compute.device.type, _name(compute.dtype)
+        device, dtype = device_name(compute.device), _name(compute.dtype)
         if (self.device, self.dtype) != (device, dtype):
             raise UserError(
                 f"calibration of {self.device} in {self.dtype}, needed is {device} in {dtype}: run `{COMMAND}` on it"

@@ -9,7 +9,7 @@ from monai_nas.tasks.splits import IMAGE_ENDINGS
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 AMP = "$torch.cuda.is_available()"
 PATCHES_AT_ONCE = "$4 if @device.type == 'cuda' else 1"  # as of monai_nas.inference.predictor
-OVERLAP = 0.5
+OVERLAP = 0.5  # likewise
 GPU_VOXELS = 50_000_000  # of volumes whose sums are held on a GPU; larger ones go to main memory, patch by patch
 
 # A run without weights ends here, in one line. CheckpointLoader alone would also stop it, but with a long traceback.

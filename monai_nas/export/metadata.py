@@ -64,7 +64,8 @@ def bundle_metadata(run: FinishedRun) -> dict[str, Any]:
         "name": f"{task.short_name} segmentation ({modalities})",
         "task": f"Segmentation of {structures} in {modalities} volumes",
         "description": f"{_subject(run)} for {task.name} ({structures}), {origin(run)}"
-        + ("." if run.weights is not None else "; not trained, without weights."),
+        + ("." if run.weights is not None else "; not trained, without weights.")
+        + (" The scores are those of another training of it, that kept cases out." if run.estimate else ""),
         "authors": "The monai_nas developers",
         "copyright": "Copyright (c) the monai_nas developers",
         "data_source": data_source(task),

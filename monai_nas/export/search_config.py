@@ -13,6 +13,7 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
     """
     strategy, preset = run.facts.get("strategy") or "scnas", run.facts.get("preset") or "cpu"
     own = f"@strategy == {strategy!r}"
+    grid = {name: run.facts.get(key) for name, key in (("grid", "grid"), ("num_blocks", "blocks"))}
     return {
         "imports": [
             "$import pathlib",
@@ -33,6 +34,7 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
         "budgets": f"${[run.facts['budget']]} if {own} else []" if "budget" in run.facts else [],
         "tolerance": run.facts.get("tolerance", 0.05),
         "num_candidates": None,
+        **{name: None if value is None else f"${value!r} if {own} else None" for name, value in grid.items()},
         "preset": preset,
         "low_precision": True,
         "device": None,
@@ -44,6 +46,7 @@ def search_config(run: FinishedRun) -> dict[str, Any]:
             " strategy=@strategy, plan=@search_plan, seed=@seed,"
             " minutes=@minutes if @epochs is None else None, epochs=@epochs, fold=@fold,"
             " compute=choose_compute(low_precision=@low_precision, device=@device), settle=@settle, preset=@preset,"
-            " budgets=@budgets, tolerance=@tolerance, num_candidates=@num_candidates)",
+            " budgets=@budgets, tolerance=@tolerance, num_candidates=@num_candidates,"
+            " grid=@grid, num_blocks=@num_blocks)",
         ],
     }

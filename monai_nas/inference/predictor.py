@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from monai_nas.compute import Compute
 
+OVERLAP = 0.5  # of neighbouring windows (scnas.txt, section 4)
 TOGETHER_VOXELS = 2**18  # volumes up to this size are held and mirrored as a whole; larger ones window by window
 _SPATIAL_AXES = (2, 3, 4)
 FLIPS = tuple(chain.from_iterable(combinations(_SPATIAL_AXES, count) for count in range(4)))  # the first is none
@@ -22,7 +23,7 @@ def patches_at_once(device: torch.device) -> int:
     return 4 if device.type == "cuda" else 1
 
 
-def sliding_window(patch_size: Sequence[int], device: torch.device, overlap: float = 0.5) -> SlidingWindowInferer:
+def sliding_window(patch_size: Sequence[int], device: torch.device, overlap: float = OVERLAP) -> SlidingWindowInferer:
     """Return MONAI's inferer with Gaussian weights.
 
     Args:
@@ -41,7 +42,7 @@ def predict_probabilities(
     patch_size: Sequence[int],
     *,
     compute: Compute,
-    overlap: float = 0.5,
+    overlap: float = OVERLAP,
     mirror: bool = True,
 ) -> Tensor:
     """Return the class probabilities of preprocessed volumes.
@@ -95,6 +96,7 @@ def patch_scores(network: nn.Module, *, compute: Compute, mirror: bool = True) -
     patch_logits = _logits(network, compute)
 
     def mirrored(patches: Tensor) -> Tensor:
+        patches = compute.place_patches(patches)  # before they are mirrored
         total: Tensor | None = None
         together = max(1, patches_at_once(compute.device) // len(patches))
         for flips in (FLIPS[at : at + together] for at in range(0, len(FLIPS), together)):
@@ -113,7 +115,7 @@ def _logits(network: nn.Module, compute: Compute) -> Callable[[Tensor], Tensor]:
 
     def patch_logits(patches: Tensor) -> Tensor:
         with compute.autocast():
-            logits: Tensor = network(compute.place(patches))
+            logits: Tensor = network(compute.place_patches(patches))
         return logits.float()
 
     return patch_logits

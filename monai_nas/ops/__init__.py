@@ -1,6 +1,6 @@
 """The candidate operations, and the pieces that every network is made of."""
 
-from monai_nas.ops.blocks import ConvNorm, Resample, UnitConv, convolution, empty_like_strided, without_autocast
+from monai_nas.ops.blocks import ConvNorm, Resample, UnitConv, convolution, empty_like_strided
 from monai_nas.ops.candidates import CANDIDATES, CandidateOp
 from monai_nas.ops.node import Node, activated
 
@@ -14,5 +14,4 @@ __all__ = [
     "activated",
     "convolution",
     "empty_like_strided",
-    "without_autocast",
 ]

@@ -22,13 +22,6 @@ def convolution(spatial_dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
     return nn.Conv3d if spatial_dims == 3 else nn.Conv2d
 
 
-def without_autocast(module: nn.Module, features: Tensor) -> Tensor:
-    """Return what a module makes of features in the number format that both have; not for TorchScript."""
-    with torch.autocast(features.device.type, enabled=False):
-        result: Tensor = module(features)
-    return result
-
-
 class FeatureNorm(nn.Module):
     """Affine instance norm, (B, C, *S) -> (B, C, *S), in any number of dimensions.
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from monai_nas.ops.blocks import DilatedSeparableUnit, UnitConv, empty_like_strided
-from monai_nas.ops.fast import avg_pool, max_pool
-from monai_nas.ops.node import Features, Node
+from monai_nas.ops.fast import avg_pool
+from monai_nas.ops.node import Features, Node, max_pooled
 from monai_nas.registry import Registry
 
 CANDIDATES: Registry[type["CandidateOp"]] = Registry("candidate operation")
@@ -93,7 +93,7 @@ class MaxPool(Pool):
     """Maximum of 3x3x3 neighbours."""
 
     def forward(self, node: Node) -> Tensor:
-        return max_pool(node[0], self.stride)
+        return max_pooled(node, self.stride)
 
 
 @CANDIDATES.register("avg_pool_3x3x3")

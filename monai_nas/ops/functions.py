@@ -1,6 +1,7 @@
 """Operations with gradients of their own: faster on processors than torch's, or keeping less."""
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,42 +27,75 @@ def interleave(features: Tensor, rate: int) -> Tensor:
     return lattices.reshape(batch * rate**dims, *coarse, channels).movedim(-1, 1)
 
 
+def lattices_read(features: Tensor, stride: Sequence[int], rate: int) -> Tensor:
+    """Return what the sub-lattices of a strided dilated convolution's result read: (B * rate^d, C, *T), channels-last.
+
+    On an axis, result ``rate * q + r`` reads voxels ``stride * r + rate * (stride * q + k)`` of (B, C, *S), k of -1, 0
+    and 1: for each r an undilated convolution of the same stride, on every rate-th voxel from ``stride * r - rate`` on.
+    The sub-lattices of the result are :func:`interleave`'s; stride and rate share no divisor.
+    """
+    batch, channels, *size = features.shape
+    counts = [step * (-(-extent // (step * rate)) - 1) + 3 for extent, step in zip(size, stride, strict=True)]
+    ends = [step * (rate - 1) + rate * (count - 1) + 1 for count, step in zip(counts, stride, strict=True)]
+    whole = [max(end, rate + extent) for end, extent in zip(ends, size, strict=True)]
+    padded = features.new_zeros(batch, *whole, channels)
+    inside = (slice(None), *(slice(rate, rate + extent) for extent in size))
+    padded[inside] = features.movedim(1, -1)
+    first, *along, last = padded.stride()
+    starts = [step * one for step, one in zip(stride, along, strict=True)]
+    shape = (batch, *[rate] * len(size), *counts, channels)
+    lattices = padded.as_strided(shape, (first, *starts, *(rate * one for one in along), last))
+    return lattices.reshape(batch * rate ** len(size), *counts, channels).movedim(-1, 1)
+
+
 class DilatedConvolution(Function):
-    """Dilated 3x3[x3] convolution of stride 1 whose weight gradient is taken on the interleaved sub-lattices."""
+    """Dilated 3x3[x3] convolution whose weight gradient is taken on sub-lattices; stride and rate share no divisor."""
 
     @staticmethod
-    def forward(ctx, features: Tensor, weight: Tensor, rate: int) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx, features: Tensor, weight: Tensor, stride: list[int], rate: int) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(features, weight)
-        ctx.rate = rate
+        ctx.stride, ctx.rate = stride, rate
         convolve = F.conv3d if weight.dim() == 5 else F.conv2d
-        return convolve(features, weight, None, 1, rate, rate)
+        padding = [rate] * len(stride)
+        return convolve(features, weight, None, stride, padding, padding)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[no-untyped-def]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[no-untyped-def]
         features, weight = ctx.saved_tensors
-        rate, dims = ctx.rate, weight.dim() - 2
-        ones, zeros = [1] * dims, [0] * dims
+        stride, rate, dims = ctx.stride, ctx.rate, weight.dim() - 2
+        ones, zeros, rates = [1] * dims, [0] * dims, [rate] * dims
+        convolution_backward = torch.ops.aten.convolution_backward
         to_features = to_weight = None
         if ctx.needs_input_grad[0]:
-            # Odd kernel, stride 1, size kept: the gradient is a convolution with the flipped, transposed weight.
-            flipped = weight.flip(*range(2, weight.dim())).transpose(0, 1)
-            convolve = F.conv3d if dims == 3 else F.conv2d
-            to_features = convolve(gradient, flipped, None, 1, rate, rate)
+            if max(stride) == 1:
+                # Odd kernel, size kept: the gradient is a convolution with the flipped, transposed weight.
+                flipped = weight.flip(*range(2, weight.dim())).transpose(0, 1)
+                convolve = F.conv3d if dims == 3 else F.conv2d
+                to_features = convolve(gradient, flipped, None, 1, rates, rates)
+            else:
+                to_features = convolution_backward(
+                    gradient, features, weight, None, stride, rates, rates, False, zeros, 1, [True, False, False]
+                )[0]
         if ctx.needs_input_grad[1]:
-            to_weight = torch.ops.aten.convolution_backward(
+            read, padding = (
+                (interleave(features, rate), ones)
+                if max(stride) == 1
+                else (lattices_read(features, stride, rate), zeros)
+            )
+            to_weight = convolution_backward(
                 interleave(gradient, rate),
-                interleave(features, rate),
+                read,
                 weight,
                 None,
-                ones,
-                ones,
+                stride,
+                padding,
                 ones,
                 False,
                 zeros,
                 1,
                 [False, True, False],
             )[1]
-        return to_features, to_weight, None
+        return to_features, to_weight, None, None
 
 
 class MaxPool3(Function):
@@ -93,11 +127,13 @@ class MaxPool3(Function):
         for axis, before, after in zip(range(2, gradient.dim()), winners[-2::-2], winners[::-2], strict=True):
             to_before = _without_first(gradient, axis) * before
             to_after = _without_last(gradient, axis) * after
-            gradient = gradient.clone()
-            _without_first(gradient, axis).sub_(to_before)
-            _without_last(gradient, axis).sub_(to_after)
-            _without_last(gradient, axis).add_(to_before)
-            _without_first(gradient, axis).add_(to_after)
+            result = torch.empty_like(gradient)
+            result.narrow(axis, 0, 1).copy_(gradient.narrow(axis, 0, 1))
+            torch.sub(_without_first(gradient, axis), to_before, out=_without_first(result, axis))
+            _without_last(result, axis).sub_(to_after)
+            _without_last(result, axis).add_(to_before)
+            _without_first(result, axis).add_(to_after)
+            gradient = result
         return gradient
 
 
@@ -122,6 +158,20 @@ class LeakyReLU(Function):
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         (result,) = ctx.saved_tensors
         return torch.ops.aten.leaky_relu_backward(gradient, result, SLOPE, True)
+
+
+class Join(Function):
+    """Concatenation of channels whose gradients are as dense as the parts; torch's are views with gaps."""
+
+    @staticmethod
+    def forward(ctx, *parts: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.counts = [part.shape[1] for part in parts]
+        return torch.cat(parts, 1)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
+        memory_format = layout(gradient)
+        return tuple(part.contiguous(memory_format=memory_format) for part in torch.split(gradient, ctx.counts, 1))
 
 
 class TakeEvery(Function):

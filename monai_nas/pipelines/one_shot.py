@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,15 @@ from monai_nas.compute import Compute
 from monai_nas.cost import Calibration
 from monai_nas.data.loaders import load_cases
 from monai_nas.errors import UserError
-from monai_nas.files import read_json
+from monai_nas.files import file_sha256, read_json
 from monai_nas.pipelines.budget_costs import basis_of_kind, cost_of_kind
 from monai_nas.pipelines.budget_result import finish, write_pareto
 from monai_nas.pipelines.budget_search import BudgetSearch, draw_candidates
 from monai_nas.pipelines.judging import foreground_region
-from monai_nas.pipelines.one_shot_preset import one_shot_preset_named
+from monai_nas.pipelines.one_shot_preset import OneShotPreset, grid_named, one_shot_preset_named
 from monai_nas.pipelines.processes import first_alone, joined
 from monai_nas.pipelines.run_folder import RunFolder, fold_cases, sound_cases
-from monai_nas.pipelines.supernet_run import load_supernet, space_of, train_supernet
+from monai_nas.pipelines.supernet_run import load_supernet, space_of, supernet_file, train_supernet
 from monai_nas.plans.plan import Plan
 from monai_nas.strategies.budget import UNITS, Budget
 from monai_nas.strategies.within_budget import check_reach
@@ -48,6 +49,8 @@ def search_within_budgets(
     preset: str = "cpu",
     num_candidates: int | None = None,
     calibration: Calibration | None = None,
+    grid: str | None = None,
+    num_blocks: int | None = None,
 ) -> None:
     """Train a supernet, or take a trained one, and choose a network for each budget; continue an unfinished ``out``.
 
@@ -68,12 +71,14 @@ def search_within_budgets(
         preset: name of the values that are not asked for here.
         num_candidates: to rank for each budget; None takes the preset's.
         calibration: of the device and the number format, with which memory is told with what it takes beside tensors.
+        grid: name in :data:`~monai_nas.pipelines.one_shot_preset.GRIDS`; None takes that of ``supernet`` or the preset.
+        num_blocks: of the grid; None as for ``grid``.
 
     Raises:
         UserError: for unsound data, a folder of another run, a budget out of reach, a calibration of another device or
             number format, or a loss that is not finite.
     """
-    values = one_shot_preset_named(preset)
+    values = values_for(preset, supernet, grid, num_blocks)
     if calibration is not None:
         calibration.check(compute)
     wanted = values.num_candidates if num_candidates is None else num_candidates
@@ -92,6 +97,8 @@ def search_within_budgets(
         "verb": "search",
         "strategy": "hypersegnas",
         "preset": preset,
+        "grid": values.grid,
+        "blocks": values.num_blocks,
         "seed": seed,
         "minutes": minutes,
         "epochs": epochs,
@@ -99,10 +106,10 @@ def search_within_budgets(
         "dtype": str(compute.dtype),
         "budgets": [[str(budget), budget.tolerance] for budget in budgets],
         "candidates": wanted,
-        "supernet": None if supernet is None else supernet.resolve().name,
+        "supernet": None if supernet is None else file_sha256(supernet_file(supernet)),
     }
     folders = [out] if len(budgets) == 1 else [out / f"budget_{number}" for number in range(1, len(budgets) + 1)]
-    space = space_of(plan)
+    space = space_of(plan, values)
     costs_of = {kind: cache(cost_of_kind(kind, plan, compute)) for kind in UNITS}
 
     def check() -> None:
@@ -149,10 +156,36 @@ def search_within_budgets(
                 seed=seed,
                 compute=compute,
             ).run()
-            kept = ("verb", "strategy", "preset", "seed", "minutes", "epochs", "fold")
+            kept = ("verb", "strategy", "preset", "grid", "blocks", "supernet", "seed", "minutes", "epochs", "fold")
             facts = {key: settings[key] for key in kept} | {"task": task.name, **facts}
             rows.append(first_alone(partial(finish, folder, out, budget, facts, plan, compute, calibration)) or {})
         first_alone(lambda: write_pareto(out / "pareto.csv", rows))
+
+
+def values_for(preset: str, supernet: Path | None, grid: str | None, num_blocks: int | None) -> OneShotPreset:
+    """Return the values of a preset, with the grid that is asked for or that a supernet was trained with.
+
+    Raises:
+        UserError: for an unknown preset or grid, no block, or others than the supernet's.
+    """
+    values = one_shot_preset_named(preset)
+    chosen: dict[str, Any] = {"preset": preset, "grid": values.grid, "blocks": values.num_blocks}
+    if supernet is not None and (file := supernet / "settings.json").exists():
+        trained = read_json(file)
+        if not isinstance(trained, dict):
+            raise UserError(f"{file}: not the settings of a run: restore it")
+        chosen |= {name: value for name, value in trained.items() if name in chosen}
+    if num_blocks is not None and num_blocks < 1:
+        raise UserError(f"--blocks {num_blocks}: a grid has at least one")
+    if chosen["preset"] != preset:
+        raise UserError(f"--preset {preset}: the supernet of {supernet} has {chosen['preset']}: give that one")
+    for name, value in (("grid", grid), ("blocks", num_blocks)):
+        if value is not None:
+            if supernet is not None and value != chosen[name]:
+                raise UserError(f"--{name} {value}: the supernet of {supernet} has {chosen[name]}: leave it out")
+            chosen[name] = value
+    grid_named(chosen["grid"])  # which refuses unknown ones
+    return replace(values, grid=chosen["grid"], num_blocks=chosen["blocks"])
 
 
 def split_for_ranking(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -12,16 +13,28 @@ from monai_nas.errors import UserError
 from monai_nas.losses import segmentation_loss
 from monai_nas.plans.plan import Plan
 from monai_nas.plans.rules import BROKEN_FIRST_EXTENT, stride_product
+from monai_nas.skeletons import PSEUDO_3D
+from monai_nas.spaces import DintsSpace, TopologySpace
 from monai_nas.strategies import OneShotConfig
 from monai_nas.tasks.task import SegTask
 
-NUM_LEVELS = 4  # hypersegnas.txt, 3.1
+NUM_LEVELS, NUM_BLOCKS = 4, 12  # hypersegnas.txt, 3.1
+
+GRIDS: Mapping[str, Callable[..., TopologySpace]] = MappingProxyType(
+    {
+        "topology": TopologySpace,
+        "topology_pseudo_3d": partial(TopologySpace, operations=(*TopologySpace.operations, *PSEUDO_3D)),
+        "dints": DintsSpace,
+    }
+)
 
 
 @dataclass(frozen=True)
 class OneShotPreset:
     """The values of one name."""
 
+    grid: str  # one of GRIDS
+    num_blocks: int  # of the grid
     supernet: OneShotConfig
     recompute: bool  # the supernet's blocks, in the backward pass: less memory, more time
     loss: Callable[[], nn.Module]
@@ -69,6 +82,8 @@ def paper_grid_plan(plan: Plan) -> Plan:
 ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
     {
         "cpu": OneShotPreset(
+            grid="topology",
+            num_blocks=NUM_BLOCKS,
             supernet=OneShotConfig(),
             recompute=False,
             loss=segmentation_loss,
@@ -83,6 +98,8 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
             fine_tuning_rate=2.5e-3,
         ),
         "paper": OneShotPreset(
+            grid="topology",
+            num_blocks=NUM_BLOCKS,
             supernet=OneShotConfig(law="coin", rate=2e-3),  # the paper names none, and this one is not tried
             recompute=True,  # eight patches of 96x96x96
             loss=segmentation_loss,
@@ -98,6 +115,13 @@ ONE_SHOT_PRESETS: Mapping[str, OneShotPreset] = MappingProxyType(
         ),
     }
 )
+
+
+def grid_named(name: str) -> Callable[..., TopologySpace]:
+    """Return what makes the spaces of a name; raises UserError with the known names for another."""
+    if name not in GRIDS:
+        raise UserError(f"--grid {name}: unknown, choose one of {', '.join(GRIDS)}")
+    return GRIDS[name]
 
 
 def one_shot_preset_named(name: str) -> OneShotPreset:

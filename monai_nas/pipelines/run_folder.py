@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_nas.architecture import Architecture
-from monai_nas.compute import Compute
+from monai_nas.compute import Compute, device_name
 from monai_nas.data.check import check_dataset
 from monai_nas.errors import UserError
 from monai_nas.files import load_tensors, make_folder, read_json, remove_empty, remove_unfinished, write_json
@@ -206,7 +206,7 @@ def environment(compute: Compute) -> dict[str, Any]:
     packages = ("monai-nas", "torch", "monai", "pytorch-ignite", "numpy")
     return {
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
-        "device": compute.device.type,
+        "device": device_name(compute.device),
         "dtype": str(compute.dtype).removeprefix("torch."),
         "processor": processor(),
         "commit": _commit(),

@@ -35,6 +35,8 @@ def search_by_name(
     num_candidates: int | None = None,
     supernet: Path | None = None,
     calibration: Path | None = None,
+    grid: str | None = None,
+    num_blocks: int | None = None,
 ) -> None:
     """Run :func:`~monai_nas.pipelines.search.search` or :func:`~monai_nas.pipelines.one_shot.search_within_budgets`.
 
@@ -56,6 +58,8 @@ def search_by_name(
         num_candidates: to rank for each budget.
         supernet: RUN of a trained supernet.
         calibration: file of ``python -m monai_nas.benchmarks.training_memory``, of this device and number format.
+        grid: name of the space that a supernet is of; None takes that of ``supernet``, or the preset's.
+        num_blocks: of the grid; None as for ``grid``.
 
     Raises:
         UserError: for arguments that do not go together, and as the two raise it.
@@ -77,6 +81,9 @@ def search_by_name(
             raise UserError(f"--calibration {calibration}: --strategy {strategy} knows no budgets: leave it out")
         if num_candidates is not None:
             raise UserError(f"--candidates {num_candidates}: --strategy {strategy} ranks none: leave it out")
+        for name, value in (("grid", grid), ("blocks", num_blocks)):
+            if value is not None:
+                raise UserError(f"--{name} {value}: --strategy {strategy} searches cells: leave it out")
         search(data, out, strategy=strategy, settle=settle, **common)
         return
     if not budgets:
@@ -92,5 +99,7 @@ def search_by_name(
         supernet=supernet,
         num_candidates=num_candidates,
         calibration=None if calibration is None else Calibration.load(calibration),
+        grid=grid,
+        num_blocks=num_blocks,
         **common,
     )

@@ -14,12 +14,12 @@ from monai_nas.data.transforms import build
 from monai_nas.errors import UserError
 from monai_nas.files import load_tensors, save_tensors
 from monai_nas.pipelines.epochs import run_epochs
-from monai_nas.pipelines.one_shot_preset import OneShotPreset
+from monai_nas.pipelines.one_shot_preset import OneShotPreset, grid_named
 from monai_nas.pipelines.run_folder import RunFolder, network_arguments
 from monai_nas.plans.plan import Plan
-from monai_nas.spaces import TopologySpace
+from monai_nas.spaces import DintsSpace, TopologySpace
 from monai_nas.strategies import OneShot, SearchBatch, search_engine
-from monai_nas.supernets import MetaAssistantNetwork, TopologySupernet
+from monai_nas.supernets import DintsSupernet, MetaAssistantNetwork, TopologySupernet
 from monai_nas.training import TIMED_STEPS, Schedule, epochs_in, longest_epoch, step_seconds, typical_seconds
 
 FILE = "supernet.pt"
@@ -28,18 +28,19 @@ EPOCH_SECONDS = 30.0  # at most, where steps are timed: what a run of whole epoc
 Items = Sequence[dict[str, Any]]
 
 
-def space_of(plan: Plan) -> TopologySpace:
-    """Return the grid with as many levels as the plan has strides."""
-    return TopologySpace(num_levels=len(plan.strides))
+def space_of(plan: Plan, values: OneShotPreset) -> TopologySpace:
+    """Return the preset's grid, with as many levels as the plan has strides."""
+    return grid_named(values.grid)(num_blocks=values.num_blocks, num_levels=len(plan.strides))
 
 
 def build_one_shot(plan: Plan, values: OneShotPreset, total_steps: int, seed: int, compute: Compute) -> OneShot:
     """Return supernet and MAN with fresh weights, on their device, and what trains them."""
     torch.manual_seed(seed)  # the fresh weights
-    space, dims = space_of(plan), len(plan.patch_size)
+    space, dims = space_of(plan, values), len(plan.patch_size)
     arguments = network_arguments(plan)
     del arguments["dropout"]
-    supernet = TopologySupernet(space, **arguments, recompute=values.recompute)
+    kind = DintsSupernet if isinstance(space, DintsSpace) else TopologySupernet
+    supernet = kind(space, **arguments, recompute=values.recompute)
     hypernet = None
     if values.supernet.assistant != "none":
         hypernet = MetaAssistantNetwork(
@@ -151,19 +152,25 @@ def train_supernet(
     (run.path / "checkpoint.pt").unlink(missing_ok=True)
 
 
+def supernet_file(path: Path) -> Path:
+    """Return RUN/supernet.pt; raises UserError where there is none."""
+    file = path / FILE
+    if not file.is_file():
+        raise UserError(f"{file}: no such file: give a RUN whose supernet has been trained, or train one")
+    return file
+
+
 def load_supernet(path: Path, plan: Plan, values: OneShotPreset, *, seed: int, compute: Compute) -> OneShot:
     """Return the trained supernet of a RUN, to be judged and not to be trained.
 
     Raises:
-        UserError: when RUN/supernet.pt is missing, or of another plan or preset.
+        UserError: when RUN/supernet.pt is missing, or of another plan or grid.
     """
-    file = path / FILE
-    if not file.is_file():
-        raise UserError(f"{file}: no such file: give a RUN whose supernet has been trained, or train one")
+    file = supernet_file(path)
     searcher = build_one_shot(plan, values, 1, seed, compute)
     try:
         searcher.parts.load_state_dict(load_tensors(file))
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: weights of another supernet: use the plan and the preset of its run") from error
+        raise UserError(f"{file}: weights of another supernet: use the plan of its run") from error
     searcher.parts.eval()
     return searcher

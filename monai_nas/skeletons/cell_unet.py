@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Dict, List, Optional  # noqa: UP035  TorchScript reads these annotations
 
 import torch
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
 from monai_nas.ops import (
     ConvNorm,
@@ -13,8 +13,8 @@ from monai_nas.ops import (
     activated,
     convolution,
     empty_like_strided,
-    without_autocast,
 )
+from monai_nas.ops.fast import join
 from monai_nas.skeletons.sizes import check_size, check_strides, size_unit
 
 NUM_INPUTS = 2
@@ -99,7 +99,8 @@ class SearchableCell(nn.Module):
         nodes = [[self.first(first)], [self.second(second)]]
         for node in self.nodes:
             nodes.append([node(nodes, weights)])
-        return cat([made[0] for made in nodes[2:]], dim=1)
+        nodes = [made[:1] for made in nodes[2:]]  # what nobody reads any more is freed before the output is made
+        return join([made[0] for made in nodes])
 
 
 class CellUNetSkeleton(nn.Module):
@@ -203,18 +204,24 @@ class CellUNetSkeleton(nn.Module):
         for expand, normal in zip(self.expansions, self.decoder_normals):  # noqa: B905
             previous, current = current, [expand(previous, current, expansion) + skips.pop()]
             previous, current = current, [normal(previous, current, decoder_normal)]
-        return self.logits(self.dropout(activated(current)))
+        return self.logits(current)
 
     def first_features(self, image: Tensor) -> Tensor:
         """Return what the stem makes of the image; in evaluation with all its bits, also under autocast."""
         if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
             if not self.training:
-                return without_autocast(self.stem, image)
+                with torch.autocast(image.device.type, enabled=False):
+                    return self.stem(image)
         return self.stem(image)
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Return what the head makes of the last features; in evaluation with all its bits, also under autocast."""
+    def logits(self, node: Node) -> Tensor:
+        """Return what the head makes of the last features; in evaluation with all their bits, also under autocast."""
         if not torch.jit.is_scripting():  # noqa: SIM102  only a bare test hides the branch from TorchScript
             if not self.training:
-                return without_autocast(self.head, features)
-        return self.head(features)
+                with torch.autocast(node[0].device.type, enabled=False):
+                    return self.classify(node)
+        return self.classify(node)
+
+    def classify(self, node: Node) -> Tensor:
+        """Return what the head makes of a node, in the number format that autocast gives it."""
+        return self.head(self.dropout(activated(node)))

@@ -8,7 +8,7 @@ import torch
 from monai.losses import DiceCELoss
 
 from monai_nas.benchmarks import changes
-from monai_nas.ops import UnitConv, fast
+from monai_nas.ops import CANDIDATES, UnitConv, fast
 from monai_nas.ops.instance_norm import InstanceNorm, NarrowInstanceNorm
 
 
@@ -28,6 +28,17 @@ def test_undone_only_meanwhile() -> None:
         assert len(node) == 1
     with torch.autocast("cpu", dtype=torch.bfloat16), changes.UNDONE["strided max pooling in 32 bits"]():
         assert fast.max_pool(features.bfloat16(), [2, 2, 2]).dtype == torch.float32
+    with changes.UNDONE["maximum for each reader"]():
+        node, pool = [features.requires_grad_()], CANDIDATES["max_pool_3x3x3"](4, stride=(1, 1, 1), spatial_dims=3)
+        assert pool(node) is not pool(node)
+    assert pool(node) is pool(node)
+    with changes.UNDONE["gradients of nodes as views"]():
+        assert changes.cell_unet.join([features, features]).grad_fn.name() == "CatBackward0"
+    weight = torch.randn(4, 4, 3, 3, 3)
+    with changes.UNDONE["strides after dilated convolutions"]():
+        late = fast.dilated_convolution(features, weight, [2, 2, 2], 3)
+    assert late.grad_fn.name() == "TakeEveryBackward"
+    torch.testing.assert_close(late, fast.dilated_convolution(features, weight, [2, 2, 2], 3), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -50,6 +50,7 @@ def test_a_whole_pair_comes_before_the_next(phantoms: Path, tmp_path: Path, prog
         "scnas": (20, 0),
         "scnas_retrained": (20, 10),
         "random": (0, 10),
+        "random_equal": (0, 10),
         "res_unet": (0, 10),
         "dynunet": (0, 10),
         "res_unet_long": (0, 30),
@@ -177,6 +178,19 @@ def test_a_long_run_takes_the_steps_of_the_short_one_three_times(
         "--out runs/fold0_seed0/res_unet_long/run"
     )
     assert long["minutes"]["train"] == {"asked": 30, "taken": 46}
+
+
+def test_a_random_network_takes_the_steps_of_the_searched_one(
+    phantoms: Path, tmp_path: Path, program: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = words_for(phantoms, tmp_path, "--pairs", "0/0", "--methods")
+    assert exit_status([*arguments, "random_equal"]) == 2
+    assert "random_equal needs its steps: add scnas_retrained to --methods" in capsys.readouterr().err
+    main([*arguments, "scnas", "scnas_retrained", "random", "random_equal"])
+    equal, random = result_of(tmp_path, "random_equal"), result_of(tmp_path, "random")
+    assert equal["architecture"] == random["architecture"] != result_of(tmp_path, "scnas")["architecture"]
+    assert " --epochs 3 " in equal["commands"][0] and " --minutes 10 " in random["commands"][0]  # 12 steps, 4 a pass
+    assert equal["minutes"]["search"] == {"asked": 0, "taken": 0}
 
 
 def test_random_architectures_are_new_for_each_pair() -> None:

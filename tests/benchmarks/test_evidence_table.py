@@ -115,7 +115,7 @@ def test_the_page_shows_what_there_is(methods: tuple[str, ...], tmp_path: Path) 
     write_json(tmp_path / "results" / "transfer" / "summary.json", summaries)
     blocks = [block["body"] for block in BLOCK.finditer(fill_tables(PAGE.read_text(), tmp_path))]
     tables = [block.splitlines()[2:] for block in blocks]
-    scores, cost, differences, hour, less, _, _, search, *_, transferred, _ = tables
+    scores, cost, differences, hour, less, _, _, _, search, *_, transferred, _ = tables
     assert len(scores) == len(cost) == len(METHODS) and len(differences) == len(DIFFERENCES)
     assert scores[0] == "| scnas | 1 | 37.5 | - | 37.5 | - | 50 | 25 | 50 | 25 |"
     assert cost[0] == "| scnas | 21 | 21 | 11 | 11 | 12 | 3 | 3 | 4 | 90 | 1 | 2 |"

@@ -17,9 +17,8 @@ from monai_nas.benchmarks import grid_evidence_maps as maps
 from monai_nas.benchmarks import grid_evidence_race as race
 from monai_nas.benchmarks import grid_evidence_runs as runs
 from monai_nas.benchmarks import grid_evidence_study
-from monai_nas.benchmarks.grid_evidence import LEFT_OUT, NOT_SHIPPED, main
+from monai_nas.benchmarks.grid_evidence import main
 from monai_nas.benchmarks.grid_evidence_study import VARIANTS, GridSettings, GridStudy
-from monai_nas.benchmarks.grid_evidence_units import PARTS, all_units, planned
 from monai_nas.errors import UserError
 from monai_nas.files import read_json, write_atomic, write_json
 from monai_nas.pipelines import supernet_run
@@ -88,7 +87,9 @@ def patched() -> Iterator[FakeTrain]:
         patch.setattr(grid_evidence_study, "one_shot_preset_named", lambda name: tiny)
         patch.setattr(budgets, "in_fresh_process", here)
         for module in (supernet_run, race, runs, budgets):
-            patch.setattr(module, "space_of", lambda plan: TopologySpace(num_blocks=3, num_levels=len(plan.strides)))
+            patch.setattr(
+                module, "space_of", lambda plan, values: TopologySpace(num_blocks=3, num_levels=len(plan.strides))
+            )
         patch.setattr(supernet_run, "TIMED_STEPS", 6)
         patch.setattr(topology_parts, "FIRST_FOREGROUND", 1.0)  # few steps would leave all background, and all scores 0
         patch.setattr(runs, "train", fake)
@@ -371,42 +372,7 @@ def test_results_keep_to_one_supernet(
     )
 
 
-def test_without_a_code_the_published_part_is_left_out(
-    phantoms: Path, patched: FakeTrain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(words_for(phantoms, tmp_path, "--list"))
-    listing = capsys.readouterr().out
-    for line, unit in ((LEFT_OUT, "dints_0"), (NOT_SHIPPED, "shipped_0")):
-        assert line in listing.replace("\n", " ") and unit not in listing
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_part_brings_what_it_needs(phantoms: Path, patched: FakeTrain, tmp_path: Path) -> None:
-    units = all_units(GridStudy(phantoms, tmp_path, tmp_path, COUNTS), None, None)
-    names = [unit.name for unit in units]
-    assert len(set(names)) == len(names)
-    assert [unit.name for unit in planned(units, ["maps"])] == [
-        "table1/architectures",
-        "supernets/annealed",
-        "supernets/kept",
-        "maps/maps",
-    ]
-    chosen = [unit.name for unit in planned(units, ["chosen"])]
-    assert chosen[:4] == ["supernets/annealed", "correlation/architectures", "correlation/length", "chosen/search"]
-    for number, unit in enumerate(units):
-        assert set(unit.needs) <= set(names[:number]), unit.name
-    assert planned(units, PARTS) == units
-
-
-def test_maps_say_how_they_go_with_the_foreground(finished: Finished) -> None:
-    one = np.array([1.0, 2.0, 4.0]), np.array([0.0, 0.25, 0.5])
-    other = np.array([9.0, 5.0, 7.0]), np.array([0.5, 1.0, 0.75])  # foreground everywhere, against the order
-    facts = maps.facts_of([one, other])
-    assert (facts["mean_with_foreground"], facts["mean_without_foreground"]) == (5.0, 1.0)
-    assert facts["spearman_with_share"] == 0.0 and facts["spearman_interval_95"] == pytest.approx(
-        [-12.706205, 12.706205]
-    )
-    assert maps.facts_of([(np.ones(2), np.ones(2))])["spearman_with_share"] is None
+def test_the_maps_of_the_shared_supernet(finished: Finished) -> None:
     record = finished.result("maps/maps")
     assert record["equation_7"]["mean_with_foreground"] > 0 and record["cases"] == 2
     assert (finished.folder / "out" / "maps" / "maps.png").read_bytes().startswith(b"\x89PNG")

@@ -41,8 +41,8 @@ def test_prediction_is_what_the_training_takes() -> None:
 
 def test_strides_follow_the_space() -> None:
     assert TINY.network_arguments(ARCHITECTURE)["strides"] == ((2, 2, 2),) * 3
-    grid = Architecture.create("topology", {"num_blocks": 2, "num_levels": 3}, {})
-    assert TINY.network_arguments(grid)["strides"] == ((1, 1, 1), (2, 2, 2), (2, 2, 2))
+    grid = Architecture.create("topology", {"num_blocks": 2, "num_levels": 4}, {})
+    assert TINY.network_arguments(grid)["strides"] == ((2, 2, 2),) * 4
 
 
 def test_verdict_by_hand() -> None:

@@ -177,6 +177,12 @@ def test_an_unknown_strategy_is_one_line(phantoms: Path, tmp_path: Path) -> None
         (("--budget", "flops=1G"), "--strategy scnas knows no budgets"),
         (("--candidates", "9"), "--candidates 9: --strategy scnas ranks none"),
         (("--calibration", "memory.json"), "--calibration memory.json: --strategy scnas knows no budgets"),
+        (("--grid", "dints"), "--grid dints: --strategy scnas searches cells"),
+        (("--blocks", "6"), "--blocks 6: --strategy scnas searches cells"),
+        (
+            ("--strategy", "hypersegnas", "--budget", "flops=1G", "--grid", "cube"),
+            "--grid cube: unknown, choose one of",
+        ),
         (("--tolerance", "3%"), "--tolerance 3%: of no budget"),
         (("--strategy", "hypersegnas", "--budget", "flops=1G", "--no-settle"), "--no-settle: --strategy hypersegnas"),
         (("--strategy", "hypersegnas", "--budget", "memory=1GB"), "'memory' is unknown"),

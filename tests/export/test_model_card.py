@@ -9,7 +9,7 @@ import pytest
 
 from monai_nas.errors import UserError
 from monai_nas.export import load_run
-from monai_nas.export.metadata import eval_metrics
+from monai_nas.export.metadata import bundle_metadata, eval_metrics
 from monai_nas.export.model_card import data_license, model_card
 from monai_nas.files import read_json, write_json
 from monai_nas.metrics import CaseScores, ScoreTable
@@ -59,6 +59,8 @@ def test_scores_of_a_fold_stand_for_a_training_on_all_cases(finished_run: Path, 
     card = model_card(run, "name")
     assert "| mean | 85.0 | 80.0 |" in card and "An estimate" in card and "have learnt from all cases" in card
     assert eval_metrics(run) == {"mean_dice": 0.85, "mean_surface_dice": 0.8}
+    assert "scores are those of another training" in bundle_metadata(run)["description"]
+    assert "another training" not in bundle_metadata(load_run(fold))["description"]
     with pytest.raises(UserError, match="fold: keeps cases out of its own training"):
         load_run(fold, fold)
     table.save(everything / "scores.json")

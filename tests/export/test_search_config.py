@@ -70,7 +70,8 @@ def test_a_switch_asks_for_what_the_command_line_asks_for(
     words = ["search", "--data", phantoms, "--out", tmp_path / "run"]
     words += ["--strategy", options.get("strategy", own), "--preset", options.get("preset", "cpu")]
     words += [word for budget in options.get("budgets", []) for word in ("--budget", budget)]
-    words += ["--tolerance", options.get("tolerance", 0.1)]
+    if "budgets" in options:
+        words += ["--tolerance", options.get("tolerance", 0.1)]
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     bundle, command_line = calls

@@ -150,10 +150,25 @@ def test_in_evaluation_16_bits_are_for_the_convolutions_inside() -> None:
     assert found == {True: (low, low, low), False: (full, low, full)}
 
 
+@pytest.mark.parametrize("operation", SPACE.operations)
+def test_nodes_of_one_operation_have_32_bits_in_evaluation(operation: str) -> None:
+    network = build(SPACE.create({decision.name: operation for decision in SPACE.decisions}), ISOTROPIC).eval()
+    assert isinstance(network, CellUNet)
+    found: set[torch.dtype] = set()
+    for cell in (*network.reductions, *network.encoder_normals, *network.expansions, *network.decoder_normals):
+        cell.register_forward_hook(lambda module, inputs, output: found.add(output.dtype))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(torch.randn(1, 2, 8, 8, 8))
+    assert found == {torch.float32} and logits.dtype == torch.float32
+
+
 def test_evaluation_takes_weights_of_any_format_as_they_are() -> None:
     for dtype in (torch.float64, torch.bfloat16):
         network = build(sample(), ISOTROPIC).to(dtype).eval()
-        assert network(torch.randn(1, 2, 8, 8, 8, dtype=dtype)).dtype == dtype
+        image = torch.randn(1, 2, 8, 8, 8, dtype=dtype)
+        assert network(image).dtype == dtype
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            assert network(image).dtype == dtype
 
 
 def test_an_indivisible_size_is_refused() -> None:

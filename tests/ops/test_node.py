@@ -5,21 +5,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from monai_nas.ops import UnitConv, activated
-from monai_nas.ops.node import Features
+from monai_nas.ops.node import Features, max_pooled
 
 
-def test_in_training_readers_share_one_activation() -> None:
+def test_in_training_readers_share_activation_and_maximum() -> None:
     node = [torch.randn(1, 2, 4, 4, requires_grad=True)]
     first = activated(node)
     torch.testing.assert_close(first, F.leaky_relu(node[0]))
-    assert activated(node) is first and len(node) == 2
+    assert activated(node) is first
+    largest = max_pooled(node, [1, 1])
+    torch.testing.assert_close(largest, F.max_pool2d(node[0], 3, 1, 1))
+    assert max_pooled(node, [1, 1]) is largest and activated(node) is first
+    assert max_pooled(node, [2, 2]).shape == (1, 2, 2, 2)
 
 
 def test_at_inference_nothing_is_kept() -> None:
     node = [torch.randn(1, 2, 4, 4)]
     with torch.no_grad():
         first = activated(node)
-        assert len(node) == 1 and activated(node) is not first
+        assert activated(node) is not first and max_pooled(node, [1, 1]) is not max_pooled(node, [1, 1])
+        assert len(node) == 1
     torch.testing.assert_close(first, F.leaky_relu(node[0]))
 
 

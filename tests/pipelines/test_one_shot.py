@@ -334,7 +334,7 @@ def test_judges_do_not_teach(phantoms: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["train_memory", "inference_memory", "flops", "parameters", "latency"])
 def test_more_paths_cost_more(plan: Plan, kind: str) -> None:
-    space = space_of(plan)
+    space = space_of(plan, CPU)
     cost = cost_of_kind(kind, plan, COMPUTE)
     names = [decision.name for decision in space.decisions]
     full = space.create(dict.fromkeys(names, "conv_3x3x3"))

@@ -11,7 +11,9 @@ import torch
 from monai_nas.compute import choose_compute
 from monai_nas.data.transforms import build, random_crop
 from monai_nas.errors import UserError
+from monai_nas.export import inference_config
 from monai_nas.files import read_json
+from monai_nas.inference import predictor
 from monai_nas.losses import multi_class_dice_loss
 from monai_nas.pipelines.preset import PRESETS, preset_named
 from monai_nas.pipelines.search import search
@@ -54,7 +56,9 @@ def test_values_of_the_paper() -> None:
         assert (rule.plateau_epochs, rule.plateau_factor) == (20, 0.1)
     training = PAPER.training
     assert (training.rate, training.betas, training.falls_on_cosine) == (0.025, (0.9, 0.999), False)
+    assert (training.warmup_steps, training.max_gradient_norm) == (0, float("inf"))
     assert (PAPER.epochs, PAPER.minutes) == (400, None)
+    assert predictor.OVERLAP == inference_config.OVERLAP == 0.5
     assert PAPER.loss is multi_class_dice_loss and PAPER.patches is random_crop
 
 
