@@ -81,7 +81,7 @@ UNDONE: dict[str, Undone] = {
     "strided max pooling in 32 bits": partial(patch.object, fast, "_max_pool_on_cpu", max_pool_under_autocast),
     "LeakyReLU for each reader": partial(patch.object, blocks, "activated", activated_anew),
     "maximum for each reader": partial(patch.object, candidates, "max_pooled", max_pooled_anew),
-    "gradients of nodes as views": partial(patch.object, cell_unet, "join", partial(torch.cat, dim=1)),
+    "gradients of nodes with gaps": partial(patch.object, cell_unet, "join", partial(torch.cat, dim=1)),
     "one-hot labels": partial(patch.object, speed, "segmentation_loss", loss_of_monai),
     "Adam weight by weight": partial(patch.object, torch.optim, "Adam", slow_adam),
 }

@@ -32,7 +32,7 @@ def test_undone_only_meanwhile() -> None:
         node, pool = [features.requires_grad_()], CANDIDATES["max_pool_3x3x3"](4, stride=(1, 1, 1), spatial_dims=3)
         assert pool(node) is not pool(node)
     assert pool(node) is pool(node)
-    with changes.UNDONE["gradients of nodes as views"]():
+    with changes.UNDONE["gradients of nodes with gaps"]():
         assert changes.cell_unet.join([features, features]).grad_fn.name() == "CatBackward0"
     weight = torch.randn(4, 4, 3, 3, 3)
     with changes.UNDONE["strides after dilated convolutions"]():
