@@ -17,9 +17,9 @@ from monai_nas.pipelines.epochs import run_epochs
 from monai_nas.pipelines.one_shot_preset import OneShotPreset, grid_named
 from monai_nas.pipelines.run_folder import RunFolder, network_arguments
 from monai_nas.plans.plan import Plan
-from monai_nas.spaces import DintsSpace, TopologySpace
+from monai_nas.spaces import TopologySpace
 from monai_nas.strategies import OneShot, SearchBatch, search_engine
-from monai_nas.supernets import DintsSupernet, MetaAssistantNetwork, TopologySupernet
+from monai_nas.supernets import SUPERNETS, MetaAssistantNetwork, TopologySupernet
 from monai_nas.training import TIMED_STEPS, Schedule, epochs_in, longest_epoch, step_seconds, typical_seconds
 
 FILE = "supernet.pt"
@@ -39,8 +39,8 @@ def build_one_shot(plan: Plan, values: OneShotPreset, total_steps: int, seed: in
     space, dims = space_of(plan, values), len(plan.patch_size)
     arguments = network_arguments(plan)
     del arguments["dropout"]
-    kind = DintsSupernet if isinstance(space, DintsSpace) else TopologySupernet
-    supernet = kind(space, **arguments, recompute=values.recompute)
+    supernet = SUPERNETS[space.name](space, **arguments, recompute=values.recompute)
+    assert isinstance(supernet, TopologySupernet)  # as all of GRIDS are
     hypernet = None
     if values.supernet.assistant != "none":
         hypernet = MetaAssistantNetwork(

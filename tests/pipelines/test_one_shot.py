@@ -25,8 +25,7 @@ from monai_nas.pipelines.one_shot import search_within_budgets, split_for_rankin
 from monai_nas.pipelines.one_shot_preset import ONE_SHOT_PRESETS
 from monai_nas.pipelines.run_folder import RunFolder
 from monai_nas.pipelines.supernet_run import space_of
-from monai_nas.plans.fingerprint import measure_fingerprint
-from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.plans.plan import Plan
 from monai_nas.spaces import TopologySpace
 from monai_nas.strategies import mean_score
 from monai_nas.strategies.budget import parse_budget
@@ -40,14 +39,6 @@ CPU = ONE_SHOT_PRESETS["cpu"]
 ANNEALED_IN_HALF = dataclasses.replace(CPU.supernet, annealing_share=0.5)  # the second of two epochs
 LITTLE = dataclasses.replace(CPU, supernet=ANNEALED_IN_HALF, num_judging_parts=2, num_finalists=2, fine_tuning_steps=6)
 SMALL, LARGE = parse_budget("parameters=12K", 0.2), parse_budget("parameters=30K", 0.2)
-
-
-@pytest.fixture(scope="module")
-def plan(phantoms: Path) -> Plan:
-    """A plan so small that a step takes a fraction of a second: a grid of two levels."""
-    task = load_task(None, phantoms)
-    measured = make_plan(task, measure_fingerprint(training_cases(phantoms), task))
-    return dataclasses.replace(measured, width=4, patch_size=(16, 16, 16), strides=((2, 2, 2), (2, 2, 2)))
 
 
 @pytest.fixture(autouse=True)

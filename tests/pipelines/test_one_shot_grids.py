@@ -17,24 +17,14 @@ from monai_nas.pipelines.one_shot import search_within_budgets
 from monai_nas.pipelines.one_shot_preset import GRIDS, ONE_SHOT_PRESETS
 from monai_nas.pipelines.search_by_name import search_by_name
 from monai_nas.pipelines.supernet_run import space_of
-from monai_nas.plans.fingerprint import measure_fingerprint
-from monai_nas.plans.plan import Plan, make_plan
+from monai_nas.plans.plan import Plan
 from monai_nas.skeletons import PATH_OPERATIONS
 from monai_nas.spaces import DintsSpace
 from monai_nas.strategies.budget import parse_budget
-from monai_nas.tasks.splits import training_cases
 from monai_nas.tasks.task import load_task
 
 CPU = ONE_SHOT_PRESETS["cpu"]
 BUDGET = "parameters=60K"
-
-
-@pytest.fixture(scope="module")
-def plan(phantoms: Path) -> Plan:
-    """A plan so small that a step takes a fraction of a second: a grid of two levels."""
-    task = load_task(None, phantoms)
-    measured = make_plan(task, measure_fingerprint(training_cases(phantoms), task))
-    return dataclasses.replace(measured, width=4, patch_size=(16, 16, 16), strides=((2, 2, 2), (2, 2, 2)))
 
 
 @pytest.fixture(autouse=True)
